@@ -1,0 +1,197 @@
+"""``python -m localaws``: start, stop and look at the embedded AWS."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from localaws import server
+from localaws.service import Context
+
+START_TIMEOUT_SECONDS = 60
+STOP_TIMEOUT_SECONDS = 15
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the process's exit code."""
+    parser = argparse.ArgumentParser(prog="localaws", description=__doc__)
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=Path(os.environ.get("LOCALAWS_HOME", ".localaws")),
+        help="folder of the state (LOCALAWS_HOME, default .localaws)",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=os.environ.get("LOCALAWS_PORT", "4566"),
+        help="port on 127.0.0.1 (LOCALAWS_PORT, default 4566)",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, action, text in (
+        ("start", start, "start in the background (does nothing when it runs)"),
+        ("stop", stop, "stop it, and nothing else"),
+        ("status", status, "say whether it runs; exit code 1 when it does not"),
+        ("run", run, "run in the foreground"),
+        ("provision", provision, "create the pipeline's buckets, streams, jobs and tables"),
+        ("reset", reset, "stop it and delete all its state"),
+    ):
+        commands.add_parser(name, help=text, description=text).set_defaults(action=action)
+    arguments = parser.parse_args(argv)
+    arguments.home = arguments.home.resolve()
+    try:
+        return arguments.action(arguments.home, arguments.port)
+    except Trouble as trouble:
+        print(f"localaws: {trouble}", file=sys.stderr)
+        return 1
+
+
+class Trouble(Exception):
+    """One sentence for the user."""
+
+
+def endpoint(port: int) -> str:
+    """The address the embedded AWS answers on."""
+    return f"http://127.0.0.1:{port}"
+
+
+def start(home: Path, port: int) -> int:
+    """Start a background process and wait until it is ready."""
+    home.mkdir(parents=True, exist_ok=True)
+    if (pid := _running(home)) is not None:
+        if not server.wait_until(lambda: server.is_ready(endpoint(port)), timeout=10):
+            raise Trouble(
+                f"it runs as process {pid}, but not on port {port}; stop it first (make down)"
+            )
+        print(f"localaws: already running on {endpoint(port)} (process {pid})")
+        return 0
+    _require_free(port)
+    log = home / "localaws.log"
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "localaws", "--home", str(home), "--port", str(port), "run"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    ready = server.wait_until(
+        lambda: server.is_ready(endpoint(port)) or child.poll() is not None, START_TIMEOUT_SECONDS
+    )
+    if not ready or child.poll() is not None:
+        child.kill()
+        raise Trouble(f"it did not start; the last lines of {log} say why")
+    print(f"localaws: running on {endpoint(port)} (process {child.pid}), state in {home}")
+    return 0
+
+
+def stop(home: Path, port: int) -> int:
+    """Stop the process that holds this home's lock, if there is one."""
+    pid = _running(home)
+    if pid is None:
+        print("localaws: not running")
+        return 0
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        if server.wait_until(lambda: _running(home) is None, STOP_TIMEOUT_SECONDS):
+            print(f"localaws: stopped (process {pid})")
+            return 0
+    raise Trouble(f"process {pid} does not end")
+
+
+def status(home: Path, port: int) -> int:
+    """Print whether it runs."""
+    pid = _running(home)
+    if pid is None or not server.is_ready(endpoint(port)):
+        print(
+            "localaws: not running"
+            if pid is None
+            else f"localaws: process {pid} is not ready on port {port}"
+        )
+        return 1
+    print(f"localaws: running on {endpoint(port)} (process {pid})")
+    return 0
+
+
+def run(home: Path, port: int) -> int:
+    """Serve in the foreground until a signal."""
+    _require_free(port)
+    with _lock(home):
+        from localaws.services import all_services
+
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        context = Context(home, endpoint(port), region=region)
+        server.serve(context, all_services(context))
+    return 0
+
+
+def provision(home: Path, port: int) -> int:
+    """Create the pipeline's resources (those that exist are left as they are)."""
+    if not server.is_ready(endpoint(port)):
+        raise Trouble(f"nothing answers on {endpoint(port)}; start it first (make aws)")
+    from localaws.resources import provision as create
+
+    create(Context(home, endpoint(port)))
+    return 0
+
+
+def reset(home: Path, port: int) -> int:
+    """Stop and delete the state."""
+    stop(home, port)
+    shutil.rmtree(home, ignore_errors=True)
+    print(f"localaws: {home} deleted")
+    return 0
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise Trouble(
+                f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}); "
+                "stop the program that holds it or set LOCALAWS_PORT to another"
+            ) from None
+
+
+# The lock, not the number in the file, says whether it runs: a crash releases it, and a number
+# that another program got since is never signalled.
+@contextlib.contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Trouble(f"another process uses {home}") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _running(home: Path) -> int | None:
+    path = home / "lock"
+    if not path.exists():
+        return None
+    with path.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(file.read() or 0) or None
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

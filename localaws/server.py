@@ -1,0 +1,276 @@
+"""The ASGI application: the services of this package in front of MiniStack, on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import http.client
+import logging
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import uvicorn
+
+from localaws.service import AwsError, Context, Service
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+log = logging.getLogger("localaws")
+
+HEALTH_PATH = "/_localaws/health"
+#: How long a change of MiniStack's control plane may lie in memory only. A kill loses at most this.
+SAVE_INTERVAL_SECONDS = 0.5
+
+_CREDENTIAL_SCOPE = re.compile(rb"Credential=[^/]+/\d{8}/[^/]+/([^/]+)/aws4_request")
+
+
+class Gateway:
+    """Routes a signed request to the service that computes it, else to MiniStack.
+
+    The service is the SigV4 credential scope, the action the suffix of ``X-Amz-Target``.
+    """
+
+    def __init__(self, context: Context, services: Iterable[Service]) -> None:
+        self._configure_ministack(context)
+        from ministack import app as ministack  # reads its environment on import
+
+        self._context = context
+        self._ministack = ministack
+        self._services = {service.scope: service for service in services}
+        # An action may call back into this process (Athena reads the catalog), so the pool is
+        # far larger than the number of nested calls in flight.
+        self._workers = ThreadPoolExecutor(64, thread_name_prefix="localaws")
+        self._unsaved: set[str] = set()
+        self._ready = False
+
+    @staticmethod
+    def _configure_ministack(context: Context) -> None:
+        address = urlsplit(context.endpoint)
+        os.environ.update(
+            GATEWAY_PORT=str(address.port),
+            BIND_HOST=str(address.hostname),
+            MINISTACK_REGION=context.region,
+            IOT_MTLS_ENABLED="0",
+            SFTP_ENABLED="0",
+            PERSIST_STATE="1",
+            STATE_DIR=str(context.home / "ministack"),
+            S3_PERSIST="1",
+            S3_DATA_DIR=str(context.home / "s3"),
+        )
+        os.environ.setdefault("LOG_LEVEL", "WARNING")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == HEALTH_PATH:
+            await _answer(
+                send, 200 if self._ready else 503, {"ready": self._ready, "pid": os.getpid()}
+            )
+        elif scope["type"] == "http":
+            await self._route(scope, receive, send)
+        else:
+            await self._ministack.app(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        match = _CREDENTIAL_SCOPE.search(headers.get(b"authorization", b""))
+        name = match[1].decode() if match else ""
+        action = headers.get(b"x-amz-target", b"").decode().rpartition(".")[2]
+        service = self._services.get(name)
+        if service is None or (service.falls_through and _method(service, action) is None):
+            await self._ministack.app(scope, receive, send)
+            if _may_change_state(name, scope):
+                self._unsaved.add(name)
+            return
+        try:
+            body = await _read(receive)
+            response = await asyncio.get_running_loop().run_in_executor(
+                self._workers, _call, service, action, body
+            )
+            await _answer(send, 200, response)
+        except AwsError as error:
+            await _answer(
+                send,
+                error.status,
+                {"__type": error.code, "message": error.message, "Message": error.message}
+                | error.extra,
+                {b"x-amzn-errortype": error.code.encode()},
+            )
+        except Exception as error:
+            log.exception("%s.%s failed", name, action)
+            message = f"localaws could not compute {name}:{action}: {error}"
+            await _answer(send, 500, {"__type": "InternalFailure", "message": message})
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        saver: asyncio.Task[None] | None = None
+
+        async def started(message: MutableMapping[str, Any]) -> None:
+            nonlocal saver
+            if message["type"] == "lifespan.startup.complete":
+                saver = asyncio.create_task(self._save_changes())
+                threading.Thread(
+                    target=self._start_services, name="localaws-start", daemon=True
+                ).start()
+            await send(message)
+
+        async def stopping() -> MutableMapping[str, Any]:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                self._ready = False
+                for service in self._services.values():
+                    await asyncio.to_thread(service.stop)
+                if saver:
+                    saver.cancel()
+            return message
+
+        await self._ministack.app(scope, stopping, started)
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._context.state.close()
+
+    def _start_services(self) -> None:
+        wait_until(lambda: _status(self._context.endpoint) is not None, timeout=60)
+        try:
+            for service in self._services.values():
+                service.start()
+        except Exception:
+            log.exception("the embedded AWS could not start")
+            os._exit(1)
+        self._ready = True
+
+    async def _save_changes(self) -> None:
+        """MiniStack saves on a clean exit only; this keeps its control plane safe from a kill."""
+        while True:
+            await asyncio.sleep(SAVE_INTERVAL_SECONDS)
+            unsaved, self._unsaved = self._unsaved, set()
+            for name in unsaved:
+                name = self._ministack.SERVICE_NAME_ALIASES.get(name, name)
+                entry = self._ministack.SERVICE_REGISTRY.get(name)
+                if entry is None:
+                    continue
+                keys = {entry.get("state_key", entry["module"]), *entry.get("sub_modules", ())}
+                states = self._ministack._build_persistence_save_dict()
+                for key in keys & states.keys():
+                    state = states[key]()
+                    await asyncio.to_thread(
+                        self._ministack.save_all, {key: lambda state=state: state}
+                    )
+
+
+def _may_change_state(name: str, scope: Scope) -> bool:
+    if name == "s3":  # objects are on disk already; what a bucket is must be saved
+        return scope["method"] in ("PUT", "DELETE", "POST") and "/" not in scope["path"].strip("/")
+    return bool(name)
+
+
+def _method(
+    service: Service, action: str
+) -> Callable[[dict[str, Any]], dict[str, Any] | None] | None:
+    return getattr(service, action, None) if action[:1].isupper() else None
+
+
+def _call(service: Service, action: str, body: bytes) -> dict[str, Any]:
+    method = _method(service, action)
+    if method is None:
+        raise AwsError(
+            "UnknownOperationException",
+            f"The embedded AWS does not implement {service.scope}:{action or '(no X-Amz-Target)'}.",
+        )
+    try:
+        request = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise AwsError(
+            "SerializationException", f"The request's body is not JSON: {error}"
+        ) from None
+    return method(request) or {}
+
+
+async def _read(receive: Receive) -> bytes:
+    chunks = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the client went away")
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+async def _answer(
+    send: Send, status: int, body: dict[str, Any], headers: dict[bytes, bytes] | None = None
+) -> None:
+    data = orjson.dumps(body, default=_encode, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    request_id = str(uuid.uuid4()).encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", b"application/x-amz-json-1.1"),
+                (b"content-length", str(len(data)).encode()),
+                (b"x-amzn-requestid", request_id),
+                *(headers or {}).items(),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": data})
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _status(endpoint: str) -> int | None:
+    """The health answer's HTTP status, or None when nothing answers."""
+    address = urlsplit(endpoint)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=5)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", HEALTH_PATH)
+        return connection.getresponse().status
+    return None
+
+
+def is_ready(endpoint: str) -> bool:
+    """Whether an embedded AWS answers at `endpoint` and its services have started."""
+    return _status(endpoint) == 200
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 0.05) -> bool:
+    """Poll `condition` until it is true (True) or `timeout` seconds have passed (False)."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(interval)
+    return True
+
+
+def serve(context: Context, services: Iterable[Service]) -> None:
+    """Serve until SIGTERM or SIGINT; returns after state is saved."""
+    address = urlsplit(context.endpoint)
+    uvicorn.run(
+        Gateway(context, services),
+        host=str(address.hostname),
+        port=int(address.port or 0),
+        loop="uvloop",
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=3,
+    )

@@ -1,0 +1,10 @@
+"""The services this package computes itself."""
+
+from __future__ import annotations
+
+from localaws.service import Context, Service
+
+
+def all_services(context: Context) -> list[Service]:
+    """One instance of each, in the order they start."""
+    return [service(context) for service in ()]

@@ -1,0 +1,86 @@
+"""Fixtures every test may use: a real embedded AWS, started as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config as ClientConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCALAWS_PYTHON = ROOT / ".venv-localaws" / "bin" / "python"
+
+
+class EmbeddedAws:
+    """One running embedded AWS with its own state folder and port."""
+
+    region = "us-east-1"
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+
+    def command(self, name: str) -> str:
+        """Run one ``python -m localaws`` command to its end; returns what it printed."""
+        done = subprocess.run(
+            [
+                LOCALAWS_PYTHON,
+                "-m",
+                "localaws",
+                "--home",
+                self.home,
+                "--port",
+                str(self.port),
+                name,
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def kill(self) -> None:
+        """End the process as a crash would."""
+        os.kill(int((self.home / "lock").read_text()), signal.SIGKILL)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client that reaches this embedded AWS."""
+        return boto3.client(
+            service,
+            region_name=self.region,
+            endpoint_url=self.endpoint,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=ClientConfig(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+        )
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    """An embedded AWS that the whole test run shares; use names of your own in it."""
+    embedded = EmbeddedAws(tmp_path_factory.mktemp("localaws"))
+    embedded.command("start")
+    yield embedded
+    embedded.command("stop")
+
+
+@pytest.fixture
+def bucket(aws: EmbeddedAws) -> str:
+    """A new, empty bucket."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    aws.client("s3").create_bucket(Bucket=name)
+    return name
