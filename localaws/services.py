@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from localaws.firehose import Firehose
+from localaws.glue import Glue
 from localaws.service import Context, Service
 
 
 def all_services(context: Context) -> list[Service]:
     """One instance of each, in the order they start."""
-    return [service(context) for service in ()]
+    return [
+        service(context)
+        for service in (
+            Firehose,
+            Glue,
+        )
+    ]
