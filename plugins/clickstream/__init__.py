@@ -1,0 +1,1 @@
+"""Everything the DAGs share; the name is unique to this deployment, as Airflow asks."""
