@@ -8,7 +8,8 @@ import threading
 from typing import Any
 
 from localaws.glue_run import LOG_GROUP, Run, work_folder
-from localaws.service import AwsError, Context, Request, Response, Service, now, page
+from localaws.glue_tags import GlueTags
+from localaws.service import AwsError, Context, Request, Response, now, page
 
 _DEFAULT_TIMEOUT_MINUTES = 480
 _ALIVE = ("STARTING", "RUNNING", "STOPPING")
@@ -28,7 +29,7 @@ _RUN_SETTINGS = (
 _JOB_SETTINGS = ("GlueVersion", "JobMode", "MaintenanceWindow")
 
 
-class GlueJobs(Service):
+class GlueJobs(GlueTags):
     """Jobs are kept as GetJob answers them, runs as GetJobRun does."""
 
     def __init__(self, context: Context) -> None:
@@ -67,10 +68,7 @@ class GlueJobs(Service):
                 )
             if not existing:
                 self._jobs[job["Name"]] = job
-        if request.get("Tags"):
-            self._glue.tag_resource(
-                ResourceArn=self._job_arn(job["Name"]), TagsToAdd=request["Tags"]
-            )
+        self._tag(f"job/{job['Name']}", request.get("Tags"))
         return {"Name": job["Name"]}
 
     def UpdateJob(self, request: Request) -> Response:
@@ -89,9 +87,7 @@ class GlueJobs(Service):
             for run in self._runs_of(name):
                 if run["JobRunState"] not in _ALIVE:
                     self._runs.pop(run["Id"])
-        arn = self._job_arn(name)
-        if tags := self._glue.get_tags(ResourceArn=arn)["Tags"]:
-            self._glue.untag_resource(ResourceArn=arn, TagsToRemove=list(tags))
+        self._untag(f"job/{name}")
         return {"JobName": name}
 
     def GetJob(self, request: Request) -> Response:
@@ -105,13 +101,7 @@ class GlueJobs(Service):
 
     def ListJobs(self, request: Request) -> Response:
         """Names of the jobs that carry the tags, paged."""
-        wanted = (request.get("Tags") or {}).items()
-        names = [
-            name
-            for name in self._jobs
-            if not wanted
-            or wanted <= self._glue.get_tags(ResourceArn=self._job_arn(name))["Tags"].items()
-        ]
+        names = self._tagged("job", self._jobs, request.get("Tags"))
         names, rest = page(names, request, limit=1000)
         return {"JobNames": names, **rest}
 
@@ -181,13 +171,6 @@ class GlueJobs(Service):
                 self._live_runs[run_id].stop()
                 stopped.append({"JobName": name, "JobRunId": run_id})
         return {"SuccessfulSubmissions": stopped, "Errors": errors}
-
-    @property
-    def _glue(self) -> Any:
-        return self.context.client("glue")
-
-    def _job_arn(self, name: str) -> str:
-        return self.context.arn("glue", f"job/{name}")
 
     def _job(self, name: str) -> dict[str, Any]:
         if job := self._jobs.get(name):
