@@ -55,7 +55,8 @@ def airflow_environment(
         "DATABASE__SQL_ALCHEMY_CONN": Postgres(home / "pg").url,
         "SCHEDULER__USE_JOB_SCHEDULE": str(is_scheduled),
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
-        # A task whose process was killed is retried after a minute, not after five.
+        # The tasks of a killed worker or scheduler are retried after a minute, not after five.
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "API__HOST": "127.0.0.1",

@@ -79,7 +79,8 @@ class Server:
                 )
             print(f"airflow: already running on {self.address}")
             return 0
-        _end_survivors(self.home)
+        if _end_survivors(self.home):
+            print("airflow: ended what a crash had left running")
         _require_free(self.port)
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / "supervisor.log"
@@ -332,8 +333,8 @@ def _supervisor(home: Path) -> psutil.Process | None:
 
 def _session(process: psutil.Process) -> int | None:
     try:
-        return os.getsid(process.pid)
-    except (ProcessLookupError, PermissionError):
+        return None if process.status() == psutil.STATUS_ZOMBIE else os.getsid(process.pid)
+    except (psutil.Error, ProcessLookupError, PermissionError):
         return None
 
 
@@ -380,12 +381,25 @@ def _wait_until(condition: Callable[[], Any], timeout: float) -> bool:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the process's exit code."""
     parser = argparse.ArgumentParser(prog="airflow_server", description=__doc__)
+    setting = os.environ.get
     parser.add_argument("--home", type=Path, default=ROOT / ".airflow", help="AIRFLOW_HOME")
-    parser.add_argument("--port", type=int, default=8080, help="port on 127.0.0.1 (8080)")
-    parser.add_argument("--aws-endpoint", default="http://127.0.0.1:4566", help="the embedded AWS")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=setting("AIRFLOW_PORT", "8080"),
+        help="port on 127.0.0.1 (AIRFLOW_PORT, default 8080)",
+    )
+    parser.add_argument(
+        "--aws-endpoint",
+        default=f"http://127.0.0.1:{setting('LOCALAWS_PORT', '4566')}",
+        help="the embedded AWS (default: LOCALAWS_PORT on loopback)",
+    )
     parser.add_argument("--dags-folder", type=Path, default=ROOT / "dags")
     parser.add_argument(
-        "--scheduled", action="store_true", help="also start DAGs by their schedules"
+        "--scheduled",
+        action="store_true",
+        default=setting("SCHEDULE") == "1",
+        help="start DAGs by their schedules too (SCHEDULE=1)",
     )
     parser.add_argument("command", choices=["start", "stop", "status", "supervise"])
     given = parser.parse_args(argv)

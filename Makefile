@@ -1,0 +1,117 @@
+# Everything a person does with this repository. `make` alone lists it.
+# A target makes the environments it needs; a second run reuses what is there.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+EVENTS ?= 200000
+LOCALAWS_PORT ?= 4566
+AIRFLOW_PORT ?= 8080
+SCHEDULE ?= 0
+export EVENTS LOCALAWS_PORT AIRFLOW_PORT SCHEDULE
+
+RUN := .venv/bin/python -m
+AIRFLOW := $(RUN) scripts.airflow_server
+LOCALAWS := .venv-localaws/bin/python -m localaws
+
+# A stamp is younger than the pins its environment was made from.
+TOOLS_ENV := .venv-tools/.stamp
+AIRFLOW_ENV := .venv/.stamp
+DEV_ENV := .venv/.stamp-dev
+LOCALAWS_ENV := .venv-localaws/.stamp
+
+##@ Run
+demo: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## The whole pipeline on a day of traffic (EVENTS=200000)
+	@$(RUN) scripts.demo
+
+up: provision $(AIRFLOW_ENV) ## Start Airflow and the embedded AWS, and leave them running
+	@$(AIRFLOW) start
+	@echo "Airflow: http://127.0.0.1:$(AIRFLOW_PORT) - embedded AWS: http://127.0.0.1:$(LOCALAWS_PORT) - stop both: make down"
+
+down: ## Stop Airflow and the embedded AWS, and only them
+	@status=0; \
+	if [ -f $(AIRFLOW_ENV) ]; then $(AIRFLOW) stop || status=1; fi; \
+	if [ -f $(LOCALAWS_ENV) ]; then $(LOCALAWS) stop || status=1; fi; \
+	exit $$status
+
+status: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## Say what runs
+	@status=0; $(AIRFLOW) status || status=1; $(LOCALAWS) status || status=1; exit $$status
+
+logs: ## Follow the logs of what runs (Ctrl-C ends)
+	@set -- .airflow/logs/*.log .localaws/*.log; \
+	for log; do [ ! -f "$$log" ] || set -- "$$@" "$$log"; shift; done; \
+	[ $$# -gt 0 ] || { echo "no logs yet; start something first (make up)" >&2; exit 1; }; \
+	tail -n 5 -F "$$@"
+
+aws: $(LOCALAWS_ENV) ## Start the embedded AWS alone (LOCALAWS_PORT=4566)
+	@$(LOCALAWS) start
+
+provision: aws ## Create the pipeline's resources in the embedded AWS
+	@$(LOCALAWS) provision
+
+##@ Check
+test: $(DEV_ENV) $(LOCALAWS_ENV) ## The quick gates, then every test
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --quiet --check .
+	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && $(RUN) pytest
+
+lint: $(DEV_ENV) ## ruff, mypy and sqlfluff over everything
+	@.venv/bin/ruff check --quiet . && echo "ruff check: clean"
+	@.venv/bin/ruff format --quiet --check . && echo "ruff format: clean"
+	@.venv/bin/mypy
+	@.venv/bin/sqlfluff lint sql
+
+bench: $(DEV_ENV) $(LOCALAWS_ENV) ## Measure the speeds that the README names
+	@$(RUN) pytest -m bench -s
+
+##@ Change
+format: $(DEV_ENV) ## Format Python and SQL
+	@.venv/bin/ruff check --quiet --fix-only .
+	@.venv/bin/ruff format --quiet .
+	@.venv/bin/sqlfluff fix --quiet sql
+
+lock: $(TOOLS_ENV) ## Compile requirements/*.in to hash-pinned *.txt (UPGRADE=1 takes newer versions)
+	@for name in uv build airflow local dev; do \
+		.venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade) \
+			requirements/$$name.in -o requirements/$$name.txt || exit 1; \
+		echo "requirements/$$name.txt"; \
+	done
+
+docs: $(DEV_ENV) ## Write the generated pages (docs/dags.md)
+	@$(RUN) scripts.dag_pages
+
+##@ Clean
+clean: down ## Remove build outputs and all local state (the lake, Airflow's database)
+	@rm -rf build .airflow .localaws
+	@find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+clean-all: clean ## Remove the environments too
+	@rm -rf .venv .venv-localaws .venv-tools
+
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo; echo "Knobs: EVENTS=$(EVENTS) LOCALAWS_PORT=$(LOCALAWS_PORT) AIRFLOW_PORT=$(AIRFLOW_PORT) SCHEDULE=$(SCHEDULE) PYTHON=$(PYTHON)"
+
+$(TOOLS_ENV): requirements/uv.txt
+	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): install Python 3.11 to 3.13" >&2; exit 1; }
+	@$(PYTHON) scripts/bootstrap.py .venv-tools requirements/uv.txt
+	@touch $@
+
+$(AIRFLOW_ENV): requirements/airflow.txt requirements/build.txt $(TOOLS_ENV)
+	@$(PYTHON) scripts/bootstrap.py .venv requirements/airflow.txt
+	@touch $@
+
+$(DEV_ENV): requirements/dev.txt $(AIRFLOW_ENV)
+	@$(PYTHON) scripts/bootstrap.py .venv requirements/airflow.txt requirements/dev.txt
+	@touch $@
+
+$(LOCALAWS_ENV): requirements/local.txt requirements/build.txt $(TOOLS_ENV)
+	@$(PYTHON) scripts/bootstrap.py .venv-localaws requirements/local.txt
+	@touch $@
+
+.PHONY: demo up down status logs aws provision test lint bench format lock docs clean clean-all help
