@@ -19,17 +19,17 @@ def main(environment, *requirements):
     """Make `environment` hold what `requirements` pin, and nothing else."""
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         sys.exit(
-            "Python 3.%d to 3.%d is needed, and %s is %d.%d: name another, e.g. make PYTHON=python3.12"
-            % (OLDEST[1], NEWEST[1], sys.executable, *sys.version_info[:2])
+            f"Python 3.{OLDEST[1]} to 3.{NEWEST[1]} is needed, and {sys.executable} is "
+            f"{sys.version.split()[0]}: name another, e.g. make PYTHON=python3.12"
         )
     os.chdir(ROOT)
     started = time.monotonic()
-    print("%s: installing %s" % (environment, " ".join(requirements)), flush=True)
+    print(f"{environment}: installing {' '.join(requirements)}", flush=True)
     if environment == TOOLS:
         make_tools(requirements)
     else:
         make_environment(environment, requirements)
-    print("%s: ready after %.0f s" % (environment, time.monotonic() - started))
+    print(f"{environment}: ready after {time.monotonic() - started:.0f} s")
 
 
 def make_tools(requirements):
@@ -61,13 +61,11 @@ def make_environment(environment, requirements):
 
 def run(remedy, *command):
     """Run a command; when it fails, stop with what it said last and the remedy."""
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["no output"]
         errors = [line for line in lines if line.lower().startswith("error")] or lines
-        sys.exit("%s failed: %s; %s" % (" ".join(command[:3]), errors[-1], remedy))
+        sys.exit(f"{' '.join(command[:3])} failed: {errors[-1]}; {remedy}")
 
 
 if __name__ == "__main__":
