@@ -33,7 +33,7 @@ class Plan:
     rates: Rates = field(default_factory=Rates)
     late_days: float = 3.0
     #: Events come evenly instead of by hour and weekday.
-    flat: bool = False
+    is_flat: bool = False
 
 
 class Clock:
@@ -41,11 +41,11 @@ class Clock:
 
     def __init__(self, plan: Plan) -> None:
         self._edges = [plan.start, plan.end]
-        if not plan.flat:
+        if not plan.is_flat:
             first_hour = plan.start - plan.start % HOUR_MS + HOUR_MS
             self._edges[1:1] = range(first_hour, plan.end, HOUR_MS)
         weights = [
-            (stop - start) * (1 if plan.flat else _weight(start))
+            (stop - start) * (1 if plan.is_flat else _weight(start))
             for start, stop in zip(self._edges, self._edges[1:], strict=False)
         ]
         self._sums = list(accumulate(weights, initial=0))
