@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import orjson
 import uvicorn
 
+from localaws import kinesis
 from localaws.service import AwsError, Context, Service
 
 Scope = MutableMapping[str, Any]
@@ -33,6 +34,7 @@ HEALTH_PATH = "/_localaws/health"
 #: How long a change of MiniStack's control plane may lie in memory only. A kill loses at most this.
 SAVE_INTERVAL_SECONDS = 0.5
 
+_READS = ("Get", "List", "Describe", "BatchGet", "Search", "Filter")
 _CREDENTIAL_SCOPE = re.compile(rb"Credential=[^/]+/\d{8}/[^/]+/([^/]+)/aws4_request")
 
 
@@ -46,6 +48,7 @@ class Gateway:
         self._configure_ministack(context)
         from ministack import app as ministack  # reads its environment on import
 
+        kinesis.install(context.home / "kinesis")
         self._context = context
         self._ministack = ministack
         self._services = {service.scope: service for service in services}
@@ -53,6 +56,7 @@ class Gateway:
         # far larger than the number of nested calls in flight.
         self._workers = ThreadPoolExecutor(64, thread_name_prefix="localaws")
         self._unsaved: set[str] = set()
+        self._stopping = asyncio.Event()
         self._ready = False
 
     @staticmethod
@@ -72,6 +76,7 @@ class Gateway:
         os.environ.setdefault("LOG_LEVEL", "WARNING")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (or the server's start and stop)."""
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == HEALTH_PATH:
@@ -88,14 +93,18 @@ class Gateway:
         match = _CREDENTIAL_SCOPE.search(headers.get(b"authorization", b""))
         name = match[1].decode() if match else ""
         action = headers.get(b"x-amz-target", b"").decode().rpartition(".")[2]
+        action = action or scope["path"].partition("/operation/")[2]  # the RPC protocol's place
         service = self._services.get(name)
         if service is None or (service.falls_through and _method(service, action) is None):
             await self._ministack.app(scope, receive, send)
-            if _may_change_state(name, scope):
+            if _may_change_state(name, action, scope):
                 self._unsaved.add(name)
             return
         try:
             body = await _read(receive)
+        except ConnectionResetError:
+            return
+        try:
             response = await asyncio.get_running_loop().run_in_executor(
                 self._workers, _call, service, action, body
             )
@@ -131,8 +140,9 @@ class Gateway:
                 self._ready = False
                 for service in self._services.values():
                     await asyncio.to_thread(service.stop)
+                self._stopping.set()
                 if saver:
-                    saver.cancel()
+                    await saver
             return message
 
         await self._ministack.app(scope, stopping, started)
@@ -151,27 +161,34 @@ class Gateway:
 
     async def _save_changes(self) -> None:
         """MiniStack saves on a clean exit only; this keeps its control plane safe from a kill."""
-        while True:
-            await asyncio.sleep(SAVE_INTERVAL_SECONDS)
+        pause = SAVE_INTERVAL_SECONDS
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
             unsaved, self._unsaved = self._unsaved, set()
+            started = time.perf_counter()
             for name in unsaved:
-                name = self._ministack.SERVICE_NAME_ALIASES.get(name, name)
-                entry = self._ministack.SERVICE_REGISTRY.get(name)
-                if entry is None:
-                    continue
-                keys = {entry.get("state_key", entry["module"]), *entry.get("sub_modules", ())}
-                states = self._ministack._build_persistence_save_dict()
-                for key in keys & states.keys():
-                    state = states[key]()
-                    await asyncio.to_thread(
-                        self._ministack.save_all, {key: lambda state=state: state}
-                    )
+                await self._save(self._ministack.SERVICE_NAME_ALIASES.get(name, name))
+            # A large state takes long to copy, and nothing is answered meanwhile.
+            pause = max(SAVE_INTERVAL_SECONDS, 5 * (time.perf_counter() - started))
+
+    async def _save(self, name: str) -> None:
+        entry = self._ministack.SERVICE_REGISTRY.get(name)
+        if entry is None:
+            return
+        keys = {entry.get("state_key", entry["module"]), *entry.get("sub_modules", ())}
+        states = self._ministack._build_persistence_save_dict()
+        for key in keys & states.keys():
+            state = states[key]()
+            await asyncio.to_thread(self._ministack.save_all, {key: lambda state=state: state})
 
 
-def _may_change_state(name: str, scope: Scope) -> bool:
+def _may_change_state(name: str, action: str, scope: Scope) -> bool:
     if name == "s3":  # objects are on disk already; what a bucket is must be saved
         return scope["method"] in ("PUT", "DELETE", "POST") and "/" not in scope["path"].strip("/")
-    return bool(name)
+    if not action:  # a REST service, or a form whose action is in the body
+        return bool(name) and scope["method"] not in ("GET", "HEAD")
+    return bool(name) and not action.startswith(_READS)
 
 
 def _method(
