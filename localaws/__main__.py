@@ -139,9 +139,12 @@ def provision(home: Path, port: int) -> int:
     """Create the pipeline's resources (those that exist are left as they are)."""
     if not server.is_ready(endpoint(port)):
         raise Trouble(f"nothing answers on {endpoint(port)}; start it first (make aws)")
-    from localaws.resources import provision as create
+    from localaws import resources
 
-    create(Context(home, endpoint(port)))
+    try:
+        resources.provision(Context(home, endpoint(port)))
+    except resources.ProvisionError as error:
+        raise Trouble(str(error)) from None
     return 0
 
 

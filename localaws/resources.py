@@ -1,0 +1,397 @@
+"""What Terraform creates on AWS, created here: every resource of the pipeline, by names.json.
+
+The names and the SQL that makes the tables are the pipeline's own files; only what a resource is
+like (shards, buffers, time-outs) stands here. All of it may run again: what exists is left as it
+is, but for the job, its scripts and the crawler, which follow the checkout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import sys
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import sqlglot
+from botocore.exceptions import ClientError
+from sqlglot.tokens import TokenType
+
+from localaws.service import Context
+
+ROOT = Path(__file__).resolve().parents[1]
+# The pipeline's Config is plain Python and has the one file of names; it is not installed here.
+sys.path.append(str(ROOT / "plugins"))
+from clickstream.config import Config, ConfigError  # noqa: E402
+
+QUARANTINE_PREFIX = "quarantine/"
+KINESIS_SHARDS = 2
+#: AWS's usual 60 to 900 s would only make a person at a laptop wait.
+FIREHOSE_INTERVAL_SECONDS = 5
+FIREHOSE_SIZE_MB = 64
+JOB_TIMEOUT_MINUTES = 60
+ATHENA_CUTOFF_BYTES = 10 << 30
+REDSHIFT_BASE_CAPACITY = 8
+_INTERVAL = "CLICKSTREAM_FIREHOSE_INTERVAL_SECONDS"
+_SQL_TIMEOUT_SECONDS = 120
+_HOURS = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/hour=!{timestamp:HH}/"
+_NOT_FOUND = (
+    "404",
+    "NoSuchBucket",
+    "NoSuchEntity",
+    "EntityNotFoundException",
+    "ResourceNotFoundException",
+    "InvalidRequestException",  # Athena's word for a work group that does not exist
+)
+
+
+class ProvisionError(Exception):
+    """What could not be created, and why; one sentence."""
+
+
+def provision(context: Context, environment: Mapping[str, str] = os.environ) -> None:
+    """Create what the pipeline needs; prints one line for each kind of resource.
+
+    Args:
+        context: the embedded AWS, which runs.
+        environment: CLICKSTREAM_NAME_PREFIX and its like (see `Config`), and
+            CLICKSTREAM_FIREHOSE_INTERVAL_SECONDS, how long Firehose may hold a record back.
+
+    Raises:
+        ProvisionError: something could not be created.
+    """
+    try:
+        names = Config.from_environment(environment)
+        interval = environment.get(_INTERVAL) or str(FIREHOSE_INTERVAL_SECONDS)
+        if not interval.isdecimal() or int(interval) > 900:
+            raise ProvisionError(f"{_INTERVAL} is {interval!r}; it must be from 0 to 900 seconds")
+        _Provisioner(context, names, int(interval)).run()
+    except (ClientError, ConfigError, OSError) as error:
+        raise ProvisionError(str(error)) from error
+
+
+class _Provisioner:
+    def __init__(self, context: Context, names: Config, firehose_interval: int) -> None:
+        self._context, self._names, self._interval = context, names, firehose_interval
+        self._done: Counter[str] = Counter()
+
+    def run(self) -> None:
+        for kind, step in (
+            ("S3 buckets", self._buckets),
+            ("IAM roles", self._roles),
+            ("Kinesis streams", self._kinesis),
+            ("Firehose streams", self._firehose),
+            ("Glue databases", self._databases),
+            ("Glue scripts", self._scripts),
+            ("Glue jobs", self._job),
+            ("Glue crawlers", self._crawler),
+            ("Athena work groups", self._athena),
+            ("Redshift Serverless", self._redshift),
+            ("Athena SQL files", self._athena_sql),
+            ("Redshift SQL files", self._redshift_sql),
+        ):
+            self._done.clear()
+            step()
+            counts = ", ".join(f"{count} {word}" for word, count in self._done.items())
+            print(f"{kind}: {counts or 'none'}", flush=True)
+
+    def _ensure(self, find: Callable[[], Any], create: Callable[[], Any]) -> Any:
+        """Create what is not found; returns what was found."""
+        try:
+            found = find()
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _NOT_FOUND:
+                raise
+            create()
+            self._done["created"] += 1
+            return None
+        self._done["exist"] += 1
+        return found
+
+    def _buckets(self) -> None:
+        s3 = self._context.client("s3")
+        encryption = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+        private = (
+            "BlockPublicAcls",
+            "IgnorePublicAcls",
+            "BlockPublicPolicy",
+            "RestrictPublicBuckets",
+        )
+        for name in vars(self._names.buckets).values():
+            self._ensure(
+                partial(s3.head_bucket, Bucket=name), partial(s3.create_bucket, Bucket=name)
+            )
+            s3.put_bucket_encryption(
+                Bucket=name, ServerSideEncryptionConfiguration={"Rules": [encryption]}
+            )
+            s3.put_public_access_block(
+                Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(private, True)
+            )
+        # Raw is what everything else can be made from again.
+        s3.put_bucket_versioning(
+            Bucket=self._names.buckets.raw, VersioningConfiguration={"Status": "Enabled"}
+        )
+
+    def _roles(self) -> None:
+        iam = self._context.client("iam")
+        for actor, name in vars(self._names.roles).items():
+            trust = {
+                "Effect": "Allow",
+                "Action": "sts:AssumeRole",
+                "Principal": {"Service": f"{actor}.amazonaws.com"},
+            }
+            document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+            self._ensure(
+                partial(iam.get_role, RoleName=name),
+                partial(iam.create_role, RoleName=name, AssumeRolePolicyDocument=document),
+            )
+
+    def _role(self, name: str) -> str:
+        return f"arn:aws:iam::{self._context.account}:role/{name}"
+
+    def _kinesis(self) -> None:
+        kinesis, name = self._context.client("kinesis"), self._names.kinesis_stream
+        self._ensure(
+            partial(kinesis.describe_stream_summary, StreamName=name),
+            partial(kinesis.create_stream, StreamName=name, ShardCount=KINESIS_SHARDS),
+        )
+        kinesis.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 1})
+
+    def _firehose(self) -> None:
+        firehose, names = self._context.client("firehose"), self._names
+        role = self._role(names.roles.firehose)
+        destination = {
+            "RoleARN": role,
+            "BucketARN": f"arn:aws:s3:::{names.buckets.raw}",
+            "Prefix": names.prefixes.raw + _HOURS,
+            # Firehose writes its errors to the same bucket: outside of the table's prefix.
+            "ErrorOutputPrefix": names.prefixes.delivery_errors
+            + "!{firehose:error-output-type}/"
+            + _HOURS,
+            "BufferingHints": {"SizeInMBs": FIREHOSE_SIZE_MB, "IntervalInSeconds": self._interval},
+            "CompressionFormat": "GZIP",
+        }
+        stream = self._context.arn("kinesis", f"stream/{names.kinesis_stream}")
+        source = {"KinesisStreamARN": stream, "RoleARN": role}
+        streams: dict[str, dict[str, Any]] = {
+            names.firehose.direct: {"DeliveryStreamType": "DirectPut"},
+            names.firehose.from_kinesis: {
+                "DeliveryStreamType": "KinesisStreamAsSource",
+                "KinesisStreamSourceConfiguration": source,
+            },
+        }
+        for name, kind in streams.items():
+            self._ensure(
+                partial(firehose.describe_delivery_stream, DeliveryStreamName=name),
+                partial(
+                    firehose.create_delivery_stream,
+                    DeliveryStreamName=name,
+                    ExtendedS3DestinationConfiguration=destination,
+                    **kind,
+                ),
+            )
+
+    def _databases(self) -> None:
+        glue = self._context.client("glue")
+        for name in (self._names.glue.raw_database, self._names.glue.database):
+            self._ensure(
+                partial(glue.get_database, Name=name),
+                partial(glue.create_database, DatabaseInput={"Name": name}),
+            )
+
+    def _scripts(self) -> None:
+        s3, bucket = self._context.client("s3"), self._names.buckets.artifacts
+        for name, body in (
+            ("clean_events.py", (ROOT / "glue" / "clean_events.py").read_bytes()),
+            ("clickstream_glue.zip", _zipped(ROOT / "glue" / "clickstream_glue")),
+        ):
+            key = self._names.prefixes.scripts + name
+            found = self._ensure(
+                partial(s3.head_object, Bucket=bucket, Key=key),
+                partial(s3.put_object, Bucket=bucket, Key=key, Body=body),
+            )
+            if found and found["ETag"].strip('"') != hashlib.md5(body).hexdigest():
+                s3.put_object(Bucket=bucket, Key=key, Body=body)
+                self._done["updated"] += 1
+
+    def _job(self) -> None:
+        glue, names = self._context.client("glue"), self._names
+        name = names.glue.clean_job
+        scripts = f"s3://{names.buckets.artifacts}/{names.prefixes.scripts}"
+        job = {
+            "Role": self._role(names.roles.glue),
+            "Command": {
+                "Name": "glueetl",
+                "ScriptLocation": f"{scripts}clean_events.py",
+                "PythonVersion": "3",
+            },
+            "DefaultArguments": {
+                "--extra-py-files": f"{scripts}clickstream_glue.zip",
+                "--raw-path": f"s3://{names.buckets.raw}/{names.prefixes.raw}",
+                "--lake-path": f"s3://{names.buckets.processed}/{names.prefixes.lake}",
+                "--quarantine-path": f"s3://{names.buckets.errors}/{QUARANTINE_PREFIX}",
+            },
+            "GlueVersion": "5.1",
+            "WorkerType": "G.1X",
+            "NumberOfWorkers": 2,
+            "ExecutionProperty": {"MaxConcurrentRuns": 1},
+            "Timeout": JOB_TIMEOUT_MINUTES,
+        }
+        found = self._ensure(
+            lambda: glue.get_job(JobName=name)["Job"], partial(glue.create_job, Name=name, **job)
+        )
+        if found and not job.items() <= found.items():
+            glue.update_job(JobName=name, JobUpdate=job)
+            self._done["updated"] += 1
+
+    def _crawler(self) -> None:
+        glue, names = self._context.client("glue"), self._names
+        name = names.glue.crawler
+        lake = f"s3://{names.buckets.processed}/{names.prefixes.lake}"
+        paths = (
+            f"{lake}fact_clicks/",
+            f"{lake}pipeline_runs/",
+            f"s3://{names.buckets.errors}/{QUARANTINE_PREFIX}",
+        )
+        # The tables' SQL says what their columns are: the crawler adds, and never takes away.
+        output = {
+            "Tables": {"AddOrUpdateBehavior": "MergeNewColumns"},
+            "Partitions": {"AddOrUpdateBehavior": "InheritFromTable"},
+        }
+        crawler = {
+            "Role": self._role(names.roles.glue),
+            "DatabaseName": names.glue.database,
+            "Targets": {"S3Targets": [{"Path": path} for path in paths]},
+            "SchemaChangePolicy": {"UpdateBehavior": "UPDATE_IN_DATABASE", "DeleteBehavior": "LOG"},
+            "Configuration": json.dumps({"Version": 1.0, "CrawlerOutput": output}),
+        }
+        found = self._ensure(
+            lambda: glue.get_crawler(Name=name)["Crawler"],
+            partial(glue.create_crawler, Name=name, **crawler),
+        )
+        if found and not crawler.items() <= found.items():
+            glue.update_crawler(Name=name, **crawler)
+            self._done["updated"] += 1
+
+    def _athena(self) -> None:
+        athena, names = self._context.client("athena"), self._names
+        results = f"s3://{names.buckets.results}/{names.prefixes.athena_results}"
+        self._ensure(
+            partial(athena.get_work_group, WorkGroup=names.athena.workgroup),
+            partial(
+                athena.create_work_group,
+                Name=names.athena.workgroup,
+                Configuration={
+                    "ResultConfiguration": {"OutputLocation": results},
+                    "EnforceWorkGroupConfiguration": True,
+                    "PublishCloudWatchMetricsEnabled": True,
+                    "BytesScannedCutoffPerQuery": ATHENA_CUTOFF_BYTES,
+                },
+            ),
+        )
+
+    def _redshift(self) -> None:
+        redshift, names = self._context.client("redshift-serverless"), self._names.redshift
+        role = self._role(self._names.roles.redshift)
+        self._ensure(
+            partial(redshift.get_namespace, namespaceName=names.namespace),
+            partial(
+                redshift.create_namespace,
+                namespaceName=names.namespace,
+                dbName=names.database,
+                iamRoles=[role],
+                defaultIamRoleArn=role,
+            ),
+        )
+        self._ensure(
+            partial(redshift.get_workgroup, workgroupName=names.workgroup),
+            partial(
+                redshift.create_workgroup,
+                workgroupName=names.workgroup,
+                namespaceName=names.namespace,
+                baseCapacity=REDSHIFT_BASE_CAPACITY,
+                publiclyAccessible=False,
+            ),
+        )
+
+    def _athena_sql(self) -> None:
+        athena = self._context.client("athena")
+        folder = self._names.settings.sql_folder
+        for path in sorted(folder.glob("athena/*/create.sql")):
+            for statement in self._statements(path, "athena"):
+                query = athena.start_query_execution(
+                    QueryString=statement, WorkGroup=self._names.athena.workgroup
+                )["QueryExecutionId"]
+
+                def status(query: str = query) -> tuple[str, str]:
+                    found = athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]
+                    return found["Status"]["State"], found["Status"].get("StateChangeReason", "")
+
+                _wait(path, status, "SUCCEEDED", ("FAILED", "CANCELLED"))
+            self._done["applied"] += 1
+
+    def _redshift_sql(self) -> None:
+        data, names = self._context.client("redshift-data"), self._names.redshift
+        folder = self._names.settings.sql_folder / "redshift"
+        for path in (folder / "schemas.sql", *sorted(folder.glob("*/create.sql"))):
+            for statement in self._statements(path, "redshift"):
+                query = data.execute_statement(
+                    WorkgroupName=names.workgroup, Database=names.database, Sql=statement
+                )["Id"]
+
+                def status(query: str = query) -> tuple[str, str]:
+                    found = data.describe_statement(Id=query)
+                    return found["Status"], found.get("Error", "")
+
+                _wait(path, status, "FINISHED", ("FAILED", "ABORTED"))
+            self._done["applied"] += 1
+
+    def _statements(self, path: Path, dialect: str) -> Iterator[str]:
+        """A rendered file's statements; a name that does not exist is an error."""
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+        try:
+            template = environment.from_string(path.read_text(encoding="utf-8"))
+            sql = template.render(names=self._names)
+        except jinja2.TemplateError as error:
+            raise ProvisionError(f"{path}: {error}") from None
+        start = 0
+        for token in sqlglot.tokenize(sql, read=dialect):
+            if token.token_type == TokenType.SEMICOLON:
+                yield sql[start : token.start].strip()
+                start = token.end + 1
+        if sqlglot.tokenize(sql[start:], read=dialect):
+            yield sql[start:].strip()
+
+
+def _wait(
+    path: Path, status: Callable[[], tuple[str, str]], good: str, bad: tuple[str, ...]
+) -> None:
+    deadline = time.monotonic() + _SQL_TIMEOUT_SECONDS
+    while (found := status())[0] != good:
+        if found[0] in bad:
+            raise ProvisionError(f"{path}: {found[1] or found[0]}")
+        if time.monotonic() > deadline:
+            raise ProvisionError(f"{path}: still {found[0]} after {_SQL_TIMEOUT_SECONDS} seconds")
+        time.sleep(0.05)
+
+
+def _zipped(package: Path) -> bytes:
+    """A package as ``--extra-py-files`` takes it; the same files give the same bytes."""
+    modules = sorted(package.rglob("*.py"))
+    if not modules:
+        raise ProvisionError(f"{package} has no Python file")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in modules:
+            entry = zipfile.ZipInfo(path.relative_to(package.parent).as_posix())
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+    return buffer.getvalue()
