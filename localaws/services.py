@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from localaws.athena import Athena
 from localaws.firehose import Firehose
 from localaws.glue import Glue
+from localaws.redshift_data import RedshiftData
+from localaws.redshift_serverless import RedshiftServerless
 from localaws.service import Context, Service
 
 
@@ -12,7 +15,10 @@ def all_services(context: Context) -> list[Service]:
     return [
         service(context)
         for service in (
+            Athena,
             Firehose,
             Glue,
+            RedshiftServerless,
+            RedshiftData,
         )
     ]
