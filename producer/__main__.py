@@ -133,7 +133,9 @@ class Run:
                 sink.send(part)
                 self._kinds.update(event.dirt for event in part)
                 self._bytes += sum(len(event.line) for event in part)
-                happened = [event.at for event in part if not event.dirt] or [self._last_at]
+                happened = [event.at for event in part if not event.dirt] or [
+                    self._last_at or part[0].at
+                ]
                 self._first_at = self._first_at or happened[0]
                 self._last_at = happened[-1]
                 advance(len(part))
