@@ -19,6 +19,8 @@ NAMES_FILE = Path(__file__).with_name("names.json")
 #: The values of CLICKSTREAM_SCHEDULE, and how long the interval of each is.
 SCHEDULES = {"daily": ("0 0 * * *", timedelta(days=1)), "hourly": ("0 * * * *", timedelta(hours=1))}
 
+MAX_SECONDS = 7 * 24 * 60 * 60
+
 
 class ConfigError(ValueError):
     """A setting that cannot be used; one sentence with the variable's name."""
@@ -168,7 +170,9 @@ class Config:
             ),
             poll_seconds=read.seconds("CLICKSTREAM_POLL_SECONDS", 30),
             retry_seconds=read.seconds("CLICKSTREAM_RETRY_SECONDS", 60),
-            delivery_delay_seconds=read.seconds("CLICKSTREAM_DELIVERY_DELAY_SECONDS", 1200),
+            delivery_delay_seconds=read.seconds(
+                "CLICKSTREAM_DELIVERY_DELAY_SECONDS", 1200, least=0
+            ),
             raw_timeout_seconds=read.seconds("CLICKSTREAM_RAW_TIMEOUT_SECONDS", 3600),
             sql_folder=Path(
                 environment.get("CLICKSTREAM_SQL_FOLDER")
@@ -206,9 +210,9 @@ class _Reader:
             raise ConfigError(f"{name} is {value!r}; it must be {rule}")
         return value
 
-    def seconds(self, name: str, default: int) -> int:
-        rule = "a whole number of seconds from 0 to 604800"
-        value = int(self.matching(name, str(default), r"\d{1,6}", rule))
-        if value > 604800:
+    def seconds(self, name: str, default: int, least: int = 1) -> int:
+        rule = f"a whole number of seconds from {least} to {MAX_SECONDS}"
+        value = int(self.matching(name, str(default), r"\d{1,9}", rule))
+        if not least <= value <= MAX_SECONDS:
             raise ConfigError(f"{name} is '{value}'; it must be {rule}")
         return value

@@ -1,0 +1,28 @@
+-- What:   where every line of a day's arrivals went; the newest run of each interval counts.
+-- Grain:  one interval of the clean job that starts on {{ arrival_date }} (UTC).
+-- Source: pipeline_runs (the ledger).
+WITH runs AS (
+    SELECT
+        interval_start,
+        line_count,
+        loaded_count,
+        duplicate_count,
+        blank_count,
+        quarantined_by_reason,
+        residual,
+        row_number() OVER (PARTITION BY interval_start ORDER BY ended_at DESC) AS age
+    FROM {{ names.glue.database }}.pipeline_runs
+    WHERE day = '{{ arrival_date }}'
+)
+
+SELECT
+    interval_start,
+    line_count,
+    loaded_count,
+    duplicate_count,
+    blank_count,
+    residual,
+    json_format(cast(quarantined_by_reason AS json)) AS quarantined_by_reason
+FROM runs
+WHERE age = 1
+ORDER BY interval_start
