@@ -73,7 +73,7 @@ class AirflowClient:
         run = f"{dag}/dagRuns/{quote(run_id, safe='')}"
         deadline = time.monotonic() + timeout
         shown = ""
-        while (state := self._call("GET", run))["state"] not in ("success", "failed"):
+        while (state := self.call("GET", run))["state"] not in ("success", "failed"):
             if time.monotonic() > deadline:
                 raise AirflowError(f"{dag_id} for {day} did not end within {timeout:.0f} s")
             if (line := self._progress(run)) != shown:
@@ -84,8 +84,8 @@ class AirflowClient:
 
     def _await_dag(self, dag: str, dag_id: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._call("GET", dag, missing_is_none=True) is None:
-            for problem in self._call("GET", "/importErrors")["import_errors"]:
+        while self.call("GET", dag, missing_is_none=True) is None:
+            for problem in self.call("GET", "/importErrors")["import_errors"]:
                 last_line = problem["stack_trace"].strip().split("\n")[-1]
                 raise AirflowError(f"{problem['filename']} cannot be imported: {last_line}")
             if time.monotonic() > deadline:
@@ -94,24 +94,24 @@ class AirflowClient:
 
     def _start(self, dag: str, day: date, conf: dict[str, Any]) -> str:
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        self._call("PATCH", f"{dag}?update_mask=is_paused", {"is_paused": False})
+        self.call("PATCH", f"{dag}?update_mask=is_paused", {"is_paused": False})
         at = quote(start.isoformat())
-        runs = self._call("GET", f"{dag}/dagRuns?logical_date_gte={at}&logical_date_lte={at}")
+        runs = self.call("GET", f"{dag}/dagRuns?logical_date_gte={at}&logical_date_lte={at}")
         for run in runs["dag_runs"]:
             path = f"{dag}/dagRuns/{quote(run['dag_run_id'], safe='')}"
             if run["conf"] == conf:
-                self._call("POST", f"{path}/clear", {"dry_run": False})
+                self.call("POST", f"{path}/clear", {"dry_run": False})
                 return run["dag_run_id"]
-            self._call("DELETE", path)  # a run's form values cannot be changed
+            self.call("DELETE", path)  # a run's form values cannot be changed
         interval = {
             "logical_date": start.isoformat(),
             "data_interval_start": start.isoformat(),
             "data_interval_end": (start + timedelta(days=1)).isoformat(),
         }
-        return self._call("POST", f"{dag}/dagRuns", {**interval, "conf": conf})["dag_run_id"]
+        return self.call("POST", f"{dag}/dagRuns", {**interval, "conf": conf})["dag_run_id"]
 
     def _progress(self, run: str) -> str:
-        tasks = self._call("GET", f"{run}/taskInstances?limit=200")["task_instances"]
+        tasks = self.call("GET", f"{run}/taskInstances?limit=200")["task_instances"]
         done = sum(task["state"] in ("success", "skipped") for task in tasks)
         active = [
             f"{task['task_id']} {task['state']}"
@@ -121,11 +121,11 @@ class AirflowClient:
         return f"{done}/{len(tasks)} tasks done" + (f", {', '.join(active)}" if active else "")
 
     def _first_error(self, run: str) -> str:
-        tasks = self._call("GET", f"{run}/taskInstances?state=failed&limit=200")["task_instances"]
+        tasks = self.call("GET", f"{run}/taskInstances?state=failed&limit=200")["task_instances"]
         if not tasks:
             return "no task failed"
         task = min(tasks, key=lambda task: task["end_date"] or "")
-        log = self._call(
+        log = self.call(
             "GET", f"{run}/taskInstances/{quote(task['task_id'])}/logs/{task['try_number']}"
         )
         message = "its log names no error"
@@ -138,7 +138,7 @@ class AirflowClient:
                 message = entry["event"]
         return f"{task['task_id']}: {' '.join(message.split())}"
 
-    def _call(
+    def call(
         self,
         method: str,
         path: str,
@@ -146,6 +146,11 @@ class AirflowClient:
         *,
         missing_is_none: bool = False,
     ) -> Any:
+        """One request to a path below ``/api/v2``; returns the answer's JSON.
+
+        Raises:
+            AirflowError: Airflow refused it, or does not answer.
+        """
         # Patience is for a restart in mid-run, not for an Airflow that was never there.
         patience = PATIENCE_SECONDS if "authorization" in self._http.headers else 0
         deadline = time.monotonic() + patience

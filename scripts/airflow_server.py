@@ -72,7 +72,7 @@ class Server:
     def start(self) -> int:
         """Start in the background and wait until all components are healthy."""
         if _supervisor(self.home) is not None:
-            if not _wait_until(self.is_healthy, 30):
+            if not wait_until(self.is_healthy, 30):
                 raise Trouble(
                     f"it runs, but is not healthy on port {self.port}; see {self.logs}, "
                     "or stop it first (make down)"
@@ -93,7 +93,7 @@ class Server:
                 stderr=out,
                 start_new_session=True,
             )
-        _wait_until(lambda: child.poll() is not None or self.is_healthy(), START_TIMEOUT_SECONDS)
+        wait_until(lambda: child.poll() is not None or self.is_healthy(), START_TIMEOUT_SECONDS)
         if child.poll() is not None:
             lines = log.read_text(errors="replace").split("\n")
             raise Trouble(f"it did not start: {next(filter(None, reversed(lines)), log)}")
@@ -108,7 +108,7 @@ class Server:
         supervisor = _supervisor(self.home)
         if supervisor is not None:
             supervisor.terminate()
-            _wait_until(lambda: not _is_locked(self.home), STOP_TIMEOUT_SECONDS)
+            wait_until(lambda: not _is_locked(self.home), STOP_TIMEOUT_SECONDS)
         ended = _end_survivors(self.home)
         if _is_locked(self.home):
             raise Trouble(f"a process that cannot be found keeps {self.home / 'lock'} open")
@@ -176,7 +176,7 @@ class Server:
             ]
             try:
                 database.keep_alive()
-                if not _wait_until(lambda: is_ending or postgres.is_ready(), 60):
+                if not wait_until(lambda: is_ending or postgres.is_ready(), 60):
                     raise Trouble(f"PostgreSQL did not start; see {database.log}")
                 if not is_ending:
                     _migrate([*airflow, "db", "migrate"], environment, self.home, common)
@@ -369,7 +369,8 @@ def _require_free(port: int) -> None:
             ) from None
 
 
-def _wait_until(condition: Callable[[], Any], timeout: float) -> bool:
+def wait_until(condition: Callable[[], Any], timeout: float) -> bool:
+    """Poll `condition` until it is true (True) or `timeout` seconds have passed (False)."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
