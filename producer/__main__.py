@@ -424,6 +424,8 @@ def _moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not an ISO 8601 date or time (2026-03-02, 2026-03-02T06:00:00Z)"
         ) from None
+    if not 1971 <= moment.year <= 9998:
+        raise argparse.ArgumentTypeError(f"{text!r} is not in the years 1971 to 9998")
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

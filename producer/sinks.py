@@ -244,6 +244,7 @@ class StreamSink:
     def drain(self) -> None:
         """Send what earlier runs left in the spool, oldest first, while the stream takes it."""
         self._is_draining = True
+        self._spool.seal()
         for segment in self._spool.segments():
             for record in self._spool.read(segment):
                 self._take(record)

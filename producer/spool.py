@@ -64,6 +64,11 @@ class Spool:
         """The segments on disk, oldest first."""
         return sorted(self.folder.glob("*.spool"))
 
+    def seal(self) -> None:
+        """End the segment that is being written: from now on a new one is."""
+        with self._lock:
+            self._close_segment()
+
     def append(self, records: Sequence[Record]) -> None:
         """Keep the records; they are on the disk when this returns."""
         frames = b"".join(map(_frame, records))
@@ -120,8 +125,7 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         """Let another process have the folder."""
-        with self._lock:
-            self._close_segment()
+        self.seal()
         self._holder.close()
 
     def _close_segment(self) -> None:
