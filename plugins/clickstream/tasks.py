@@ -1,0 +1,128 @@
+"""The DAGs' Python tasks: each reads its inputs from the run and calls one plain function."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, timedelta
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from clickstream.config import Config
+from clickstream.interval import Interval, resolve
+from clickstream.ledger import LedgerEntry
+
+log = logging.getLogger(__name__)
+
+CONFIG = Config.from_environment()
+
+
+def touched_hours(ti: Any) -> str:
+    """Macro for SQL: the predicate of the event hours that this run has rewritten."""
+    return ti.xcom_pull(task_ids="read_ledger")["touched_hours"]
+
+
+def _interval() -> Interval:
+    return Interval.from_xcom(_pull("resolve_interval"))
+
+
+def _entry() -> LedgerEntry:
+    return LedgerEntry(**_pull("read_ledger"))
+
+
+def _pull(task_id: str, key: str = "return_value") -> Any:
+    return get_current_context()["ti"].xcom_pull(task_ids=task_id, key=key)
+
+
+@task
+def resolve_interval() -> dict[str, str]:
+    """Which arrival hours this run cleans."""
+    context = get_current_context()
+    run = context["dag_run"]
+    start, end = run.data_interval_start, run.data_interval_end
+    try:
+        interval = resolve(
+            form_date=context["params"]["date"],
+            data_interval=(start, end) if start and end else None,
+            run_after=run.run_after.astimezone(UTC),
+            length=CONFIG.settings.interval,
+            delivery_delay=(
+                None
+                if run.run_type == "manual"
+                else timedelta(seconds=CONFIG.settings.delivery_delay_seconds)
+            ),
+        )
+    except ValueError as error:
+        raise AirflowFailException(str(error)) from None
+    return interval.to_xcom()
+
+
+@task
+def read_ledger(run_id: str) -> dict[str, Any]:
+    """What the clean job says it did."""
+    from clickstream import ledger
+
+    return ledger.read_ledger(CONFIG, _interval(), run_id).to_xcom()
+
+
+@task
+def check_partitions() -> list[str]:
+    """Every touched hour is in the catalog; those that are missing are added."""
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+    from clickstream.partitions import add_missing_partitions
+
+    glue = AwsBaseHook(client_type="glue", region_name=CONFIG.region).conn
+    added = add_missing_partitions(CONFIG, glue, _entry().hours)
+    log.info("Partitions that crawler and repair had missed: %s", added or "none")
+    return added
+
+
+@task
+def check_quality() -> int:
+    """A failed `fail` expectation ends the run here; returns how many `warn` ones failed."""
+    from clickstream import quality, quality_store
+
+    interval, entry = _interval(), _entry()
+    validations = quality.run_checks(CONFIG, interval, entry)
+    quality_store.save_validations(CONFIG, interval, entry.run_id, validations)
+    warnings = quality.failures(validations, "warn")
+    for check in warnings:
+        log.warning("%s", check)
+    if failed := quality.failures(validations, "fail"):
+        # The data is as it is: trying again would only say the same later.
+        raise AirflowFailException("; ".join(map(str, failed)))
+    return len(warnings)
+
+
+@task
+def check_agreement() -> None:
+    """Athena, Redshift and the ledger agree, and every raw line is accounted for."""
+    from clickstream import agreement
+
+    entry = _entry()
+    counts = agreement.count(CONFIG, _interval(), entry)
+    get_current_context()["ti"].xcom_push(key="counts", value=counts.to_xcom())
+    if found := agreement.disagreements(entry, counts):
+        raise ValueError("; ".join(found))
+
+
+@task
+def publish_report() -> str:
+    """The report for people, also of a run that failed; returns where it lies."""
+    from clickstream import quality_store
+    from clickstream.agreement import Counts
+    from clickstream.quality_report import render_report
+
+    if _pull("read_ledger") is None:
+        raise AirflowSkipException("The clean job wrote no ledger entry: there is nothing to show.")
+    interval, entry = _interval(), _entry()
+    counts = _pull("check_agreement", key="counts")
+    page = render_report(
+        interval,
+        entry,
+        quality_store.load_validations(CONFIG, interval, entry.run_id),
+        Counts(**counts) if counts else None,
+    )
+    return quality_store.save_report(CONFIG, interval, page)
