@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,31 @@ class LaunchError(Exception):
     """Why a run's process could not be started."""
 
 
+class _Output:
+    """A file that the script writes, and the log stream that follows it."""
+
+    def __init__(self, path: Path, log_stream: LogStream) -> None:
+        self.path, self._log = path, log_stream
+        self._read, self._rest = 0, b""
+
+    def ship(self, is_complete: bool = False) -> None:
+        """Send the lines that are new; the last one too when the file is complete."""
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            while chunk := file.read(_CHUNK_BYTES):
+                *lines, self._rest = (self._rest + chunk).split(b"\n")
+                self._log.write(line.decode(errors="replace") for line in lines)
+            self._read = file.tell()
+        if is_complete and self._rest:
+            self._log.write([self._rest.decode(errors="replace")])
+
+    def tail(self) -> str:
+        """The end of the file."""
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - _ERROR_TAIL_BYTES))
+            return file.read().decode(errors="replace")
+
+
 class Run:
     """One attempt of a run, from the download of its script to its last log line.
 
@@ -71,7 +96,8 @@ class Run:
     ) -> None:
         self._context, self._job, self._run, self._arguments = context, job, run, arguments
         self._started, self._ended = started, ended
-        self._work = work_folder(context) / run["Id"]
+        self._id = run["Id"]
+        self._work = work_folder(context) / self._id
         self._stopped = threading.Event()
         self._abandoned = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,9 +105,7 @@ class Run:
     def start(self) -> None:
         """Run on a thread of its own."""
         # The script's process dies with the thread that made it (see _die_with_parent).
-        threading.Thread(
-            target=self._main, name=f"glue-{self._run['Id'][:12]}", daemon=True
-        ).start()
+        threading.Thread(target=self._main, name=f"glue-{self._id[:12]}", daemon=True).start()
 
     def stop(self) -> None:
         """Kill the run; it becomes STOPPED."""
@@ -100,7 +124,7 @@ class Run:
             state, message = "FAILED", f"LAUNCH ERROR | {error}"
         except Exception as error:
             if not self._abandoned:
-                log.exception("Glue run %s", self._run["Id"])
+                log.exception("Glue run %s", self._id)
             state, message = "FAILED", f"{type(error).__name__}: {error}"
         finally:
             shutil.rmtree(self._work, ignore_errors=True)
@@ -108,14 +132,13 @@ class Run:
             self._ended(state, message)
 
     def _execute(self) -> tuple[str, str]:
-        streams = [
-            LogStream(self._context, f"{LOG_GROUP}/{name}", self._run["Id"])
-            for name in ("output", "error")
+        outputs = [
+            _Output(self._work / kind, LogStream(self._context, f"{LOG_GROUP}/{kind}", self._id))
+            for kind in ("output", "error")
         ]
         overlay = spark.Overlay(self._context, self._work / "s3")
         command, environment = self._prepare(overlay)
-        outputs = [self._work / "stdout", self._work / "stderr"]
-        with outputs[0].open("wb") as stdout, outputs[1].open("wb") as stderr:
+        with outputs[0].path.open("wb") as stdout, outputs[1].path.open("wb") as stderr:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._work / "job",
@@ -126,40 +149,35 @@ class Run:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
-        self._started()
-        state = self._supervise(self._process, [_new_lines(path) for path in outputs], streams)
+        try:
+            self._started()
+            state = self._supervise(self._process, outputs)
+        finally:
+            _kill(self._process)
         if self._abandoned:
             return "FAILED", ""
+        for output in outputs:
+            output.ship(is_complete=True)
         overlay.apply()
         if state == "FAILED":
-            return state, error_message(_tail(outputs[1]), self._process.returncode)
+            return state, error_message(outputs[1].tail(), self._process.returncode)
         if state == "TIMEOUT":
             return state, f"Job run timed out after {self._run['Timeout']} minutes"
         return state, ""
 
-    def _supervise(
-        self,
-        process: subprocess.Popen[bytes],
-        outputs: list[Iterator[list[str]]],
-        streams: list[LogStream],
-    ) -> str:
+    def _supervise(self, process: subprocess.Popen[bytes], outputs: list[_Output]) -> str:
+        """Follow the script to its end, or to why it must end; returns the run's state."""
         deadline = time.monotonic() + (self._run["Timeout"] * 60 or float("inf"))
-        state = None
-        while not state and not self._abandoned:
+        while not self._abandoned:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_POLL_SECONDS)
-            if process.returncode is not None:
-                state = "FAILED" if process.returncode else "SUCCEEDED"
-            elif self._stopped.is_set():
-                state = "STOPPED"
-            elif time.monotonic() > deadline:
-                state = "TIMEOUT"
-            if state:
-                _kill(process)
-            if not self._abandoned:
-                for lines, stream in zip(outputs, streams, strict=True):
-                    stream.write(next(lines))
-        return state or "FAILED"
+                return "FAILED" if process.wait(_POLL_SECONDS) else "SUCCEEDED"
+            if self._stopped.is_set():
+                return "STOPPED"
+            if time.monotonic() > deadline:
+                return "TIMEOUT"
+            for output in outputs:
+                output.ship()
+        return "FAILED"
 
     def _prepare(self, overlay: spark.Overlay) -> tuple[list[str], dict[str, str]]:
         """The command line and the environment; everything they name lies in the work folder."""
@@ -188,7 +206,7 @@ class Run:
         name = self._job["Name"]
         arguments = {
             "--JOB_NAME": name,
-            "--JOB_RUN_ID": self._run["Id"],
+            "--JOB_RUN_ID": self._id,
             "--JOB_ID": f"j_{hashlib.sha256(name.encode()).hexdigest()}",
             **self._arguments,
         }
@@ -260,24 +278,6 @@ def _settings(conf: str) -> dict[str, str]:
             raise LaunchError(f"--conf {setting!r} is not name=value")
         settings[name.strip()] = value.strip()
     return settings
-
-
-def _new_lines(path: Path) -> Iterator[list[str]]:
-    """Endless: what was written since the last step, as lines (the last may still be growing)."""
-    with path.open("rb") as file:
-        rest = b""
-        while True:
-            lines: list[str] = []
-            while chunk := file.read(_CHUNK_BYTES):
-                *whole, rest = (rest + chunk).split(b"\n")
-                lines += [line.decode(errors="replace") for line in whole]
-            yield lines
-
-
-def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _ERROR_TAIL_BYTES))
-        return file.read().decode(errors="replace")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -192,7 +192,7 @@ def test_a_script_that_raises_fails_with_its_exception_and_keeps_what_it_wrote(
     run = jobs.run(
         "import boto3, logging, sys\n"
         f"boto3.client('s3').put_object(Bucket='{bucket}', Key='by-boto3', Body=b'x')\n"
-        "print('said', sys.argv[1:], flush=True)\n"
+        "print('said', sys.argv[1:], end='', flush=True)\n"
         "class OddError(Exception): pass\n"
         "try:\n    1 / 0\nexcept ZeroDivisionError:\n    logging.exception('handled')\n"
         "raise OddError('no interval\\nsecond line')\n",
