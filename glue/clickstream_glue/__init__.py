@@ -1,0 +1,1 @@
+"""Pure Spark transforms behind the Glue jobs: no awsglue, nothing beyond pyspark."""

@@ -1,0 +1,111 @@
+"""JSON text to map<string,string>, strict: every field, every digit, no guess.
+
+Spark's reader alone is too kind: it stops at the first value, keeps the last of two equal keys,
+turns 19.990000000000001 into a double and a lone surrogate into "?". See docs/adr/0003.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+STRICT = {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
+
+# Closes the array around a text, so that a text which closes it itself ("{}] junk") is noticed.
+END = '{"\\u0001end":""}'
+END_KEY = "\u0001end"
+
+# Marks a number kept as text; a private-use character, so that nothing else looks like it.
+MARK = "\ue000"
+STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+NUMBER = r"-?(?:0|[1-9][0-9]{0,999})(?:\.[0-9]{1,999})?(?:[eE][+-]?[0-9]{1,9})?"
+# Only these numbers change when Jackson copies them: fractions, exponents and minus zero.
+FRAGILE_NUMBER = r"[:,\[]\s*+(?:-?[0-9]++[.eE]|-0)"
+# All loops are possessive: they run without recursion, however long the line.
+NEXT_NUMBER = rf'(?s)\G((?:[^"0-9-]++|{STRING})*+)({NUMBER})(?=\s*+[,}}\]])'
+NEXT_JOINT = rf'(?s)\G((?:[^"}}]++|{STRING}|\}}(?!\s*+\{{))*+\}})\s*+(?=\{{)'
+NOT_A_JSON_NUMBER = r"[:,\[]\s*+[-+]?(?:NaN|Infinity|INF)\s*+[,}\]]"
+LONE_SURROGATE = (
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
+
+
+def with_object(rows: DataFrame, text: str, into: str) -> DataFrame:
+    """Adds the map `into` of the JSON object in the column `text`; null where it is not one object.
+
+    Equal keys are all kept (`has_equal_keys` sees them); a value that is not a string is its JSON
+    text, numbers digit by digit as sent.
+    """
+    source = F.col(text)
+    is_fragile = source.rlike(FRAGILE_NUMBER) & ~source.contains(MARK)
+    marked = F.regexp_replace(source, NEXT_NUMBER, f'$1"{MARK}$2"')
+    unmarked = F.transform_values(
+        into, lambda _, value: F.regexp_replace(value, f'"?{MARK}([-+.0-9eE]+)"?', "$1")
+    )
+    return (
+        rows.withColumn("_fragile", is_fragile)
+        .withColumn("_values", _values(F.when(F.col("_fragile"), marked).otherwise(source)))
+        .withColumn(into, F.when(_count(F.col("_values")) == 1, F.col("_values")[0]))
+        .withColumn(into, F.when(F.col("_fragile"), unmarked).otherwise(F.col(into)))
+        .drop("_fragile", "_values")
+    )
+
+
+def has_equal_keys(fields: Column) -> Column:
+    """True where a map holds a key twice."""
+    return F.size(F.map_keys(fields)) != F.size(F.array_distinct(F.map_keys(fields)))
+
+
+def has_lone_surrogate(text: Column) -> Column:
+    """True where a \\uD800 escape lacks its other half."""
+    may_have = text.contains("\\ud") | text.contains("\\uD")
+    # An escaped backslash before "ud800" is text, not an escape.
+    return may_have & F.regexp_replace(text, r"\\\\", " ").rlike(LONE_SURROGATE)
+
+
+def is_utf8(text: Column) -> Column:
+    """True where the bytes survive decoding."""
+    return F.decode(text.cast("binary"), "UTF-8") == text
+
+
+def syntax_reason(text: Column) -> Column:
+    """The reason why `text` is not one JSON object."""
+    wrapped = F.from_json(
+        F.concat(F.lit('{"value":'), text, F.lit(f",{END[1:]}")), "map<string,string>", STRICT
+    )
+    split = _values(F.regexp_replace(text, NEXT_JOINT, "$1,"))
+    brackets = F.length(F.regexp_replace(text, r"[^\[{]+", ""))
+    return (
+        F.when(wrapped.isNotNull() & F.map_contains_key(wrapped, END_KEY), "NOT_AN_OBJECT")
+        .when(_count(split) > 1, "CONCATENATED")
+        .when(text.rlike(NOT_A_JSON_NUMBER) | text.rlike("[0-9]{1001}"), "NUMERIC")
+        .when(brackets > 1000, "DEPTH")
+        .otherwise("JSON_SYNTAX")
+    )
+
+
+def containers(text: Column, names: list[str]) -> Column:
+    """The names, among the given, whose value in the object is itself an object or an array."""
+    typed = [
+        F.from_json(text, ",".join(f"`{name}` {kind}" for name in names), STRICT)
+        for kind in ("map<string,string>", "array<string>")
+    ]
+    found = [
+        F.when(typed[0][name].isNotNull() | typed[1][name].isNotNull(), name) for name in names
+    ]
+    return F.array_compact(F.array(*found))
+
+
+def _values(text: Column) -> Column:
+    """The objects of a comma-separated text, then the end mark."""
+    return F.from_json(
+        F.concat(F.lit("["), text, F.lit(f",{END}]")), "array<map<string,string>>", STRICT
+    )
+
+
+def _count(values: Column) -> Column:
+    """How many objects were read to the end of the text; 0 where something else was there."""
+    is_whole = F.map_contains_key(F.element_at(values, -1), END_KEY)
+    is_objects = ~F.exists(values, lambda value: value.isNull())
+    return F.when(is_whole & is_objects, F.size(values) - 1).otherwise(0)
