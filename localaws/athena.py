@@ -27,6 +27,8 @@ QUEUED_QUERIES = 200
 #: DuckDB's memory for one query; what needs more goes through the disk.
 MEMORY_LIMIT = "384MB"
 MAX_QUERY_BYTES = 262_144
+#: Statements that leave a manifest in place of a result.
+_WRITES = ("CREATE_TABLE_AS_SELECT", "INSERT", "UNLOAD")
 _FINAL = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
@@ -107,6 +109,7 @@ class Athena(AthenaAdmin):
             )
         identity = str(uuid.uuid4())
         statement, substatement = classify(request["QueryString"])
+        suffix = "" if substatement in _WRITES else ".csv" if statement == "DML" else ".txt"
         context = {
             name: value.lower() for name, value in request.get("QueryExecutionContext", {}).items()
         }
@@ -116,7 +119,7 @@ class Athena(AthenaAdmin):
             "StatementType": statement,
             "SubstatementType": substatement,
             "ResultConfiguration": results
-            | {"OutputLocation": f"{location.rstrip('/')}/{identity}"},
+            | {"OutputLocation": f"{location.rstrip('/')}/{identity}{suffix}"},
             "ResultReuseConfiguration": {"ResultReuseByAgeConfiguration": {"Enabled": False}},
             "QueryExecutionContext": context,
             "Status": {"State": "QUEUED", "SubmissionDateTime": now().timestamp()},
@@ -142,7 +145,9 @@ class Athena(AthenaAdmin):
             context=self.context,
             sql=record["Query"],
             database=record["QueryExecutionContext"].get("Database", "default"),
-            output=record["ResultConfiguration"]["OutputLocation"],
+            output=record["ResultConfiguration"]["OutputLocation"]
+            .removesuffix(".csv")
+            .removesuffix(".txt"),
             folder=self._folder / record["QueryExecutionId"],
             memory_limit=MEMORY_LIMIT,
             cutoff=group["Configuration"].get("BytesScannedCutoffPerQuery"),

@@ -280,8 +280,11 @@ class AthenaAdmin(Service):
             return getattr(self.context.client("glue"), operation)(**request)
         except botocore.exceptions.ClientError as error:
             details = error.response["Error"]
+            # PyAthena reads the code out of this text, as Athena words it.
             raise AwsError(
-                "MetadataException", f"{details['Code']}: {details['Message']}"
+                "MetadataException",
+                f"{details['Message']} (Service: AmazonDataCatalog; Status Code: 400; "
+                f"Error Code: {details['Code']}; Request ID: {uuid.uuid4()}; Proxy: null)",
             ) from None
 
     # Tags

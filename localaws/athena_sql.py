@@ -213,15 +213,12 @@ class Execution:
         return self._text(names, lines)
 
     def _parsed(self, sql: str) -> exp.Expression:
-        tree = trino.parse(sql)
-        marks = list(tree.find_all(exp.Placeholder))
-        if len(marks) != len(self.parameters):
+        try:
+            tree = trino.parse(trino.fill(sql, self.parameters))
+        except ValueError as error:
             raise QueryError(
-                "INVALID_PARAMETER_USAGE: Incorrect number of parameters: "
-                f"expected {len(marks)} but found {len(self.parameters)}"
-            )
-        for mark, value in zip(sorted(marks, key=_position), self.parameters, strict=True):
-            mark.replace(_literal(value))
+                f"INVALID_PARAMETER_USAGE: Incorrect number of parameters: {error}"
+            ) from None
         if isinstance(tree, exp.Command):
             raise QueryError(f"NOT_SUPPORTED: Queries of this type are not supported: {sql[:80]}")
         return tree
@@ -273,7 +270,7 @@ class Execution:
             raise QueryError(f"PREPARED_STATEMENT_NOT_FOUND: {match[1]} was not prepared")
         if match[2]:
             values = trino.parse(f"SELECT {match[2]}").expressions
-            self.parameters = [value.sql(dialect="trino") for value in values]
+            self.parameters = [value.unalias().sql(dialect="trino") for value in values]
         return self._statement(statement)
 
     def _create_view(self, tree: exp.Create, sql: str) -> Outcome:
@@ -282,10 +279,7 @@ class Execution:
         database, name = self._names(table)
         bound, _ = self._bound(tree.expression)
         relation = self.connection.sql(bound)
-        columns = [
-            {"Name": column.lower(), "Type": str(_hive(kind))}
-            for column, kind in zip(relation.columns, relation.types, strict=True)
-        ]
+        columns = _glue_columns(relation)
         original = re.split(r"(?is)\bas\b", sql, maxsplit=1)[1].strip()
         view = {
             "originalSql": original,
@@ -359,13 +353,13 @@ class Execution:
         query = tree.expression
         sql, scanned = self._bound(query)
         relation = self.connection.sql(sql)
-        kinds = dict(zip([c.lower() for c in relation.columns], relation.types, strict=True))
-        if list(kinds)[len(kinds) - len(keys) :] != keys:
+        columns = _glue_columns(relation)
+        names = [column["Name"] for column in columns]
+        if names[len(names) - len(keys) :] != keys:
             raise QueryError(
                 "HIVE_COLUMN_ORDER_MISMATCH: Partition keys must be the last columns in the table "
                 "and in the same order as the table properties"
             )
-        columns = [{"Name": c, "Type": str(_hive(kind))} for c, kind in kinds.items()]
         parameters, serde_parameters = {"EXTERNAL": "TRUE"}, {}
         if written == "textfile":
             serde_parameters["field.delim"] = given.get("field_delimiter", "\x01")
@@ -386,7 +380,7 @@ class Execution:
         )
         try:
             return self._write_table(
-                self.lake.table(database, name), sql, list(kinds), scanned, compression
+                self.lake.table(database, name), sql, names, scanned, compression
             )
         except BaseException:
             self.context.client("glue").delete_table(DatabaseName=database, Name=name)
@@ -617,6 +611,25 @@ class Execution:
         return f"{code}: line {line}:{column}: {rest}"
 
 
+def _glue_columns(relation: duckdb.DuckDBPyRelation) -> list[dict[str, str]]:
+    """A query's columns as those of a new table or view."""
+    names = [name.lower() for name in relation.columns]
+    for position, name in enumerate(names, 1):
+        if re.fullmatch(r"_col\d+", name):
+            raise QueryError(
+                "COLUMN_NAME_NOT_SPECIFIED: line 1:1: Column name not specified at position "
+                f"{position}"
+            )
+        if name in names[: position - 1]:
+            raise QueryError(
+                f"DUPLICATE_COLUMN_NAME: line 1:1: Column name '{name}' specified more than once"
+            )
+    return [
+        {"Name": name, "Type": str(_hive(kind))}
+        for name, kind in zip(names, relation.types, strict=True)
+    ]
+
+
 def _hive(kind: Any) -> hive_types.HiveType:
     """The Hive type of a DuckDB type, for a table that is made of a query."""
     name = {
@@ -661,19 +674,6 @@ def _compression(given: dict[str, Any]) -> str:
     if value.lower() not in ("", "gzip", "snappy", "zstd", "none", "lz4"):
         raise QueryError(f"INVALID_TABLE_PROPERTY: compression '{value}' is not supported here")
     return value.lower()
-
-
-def _literal(value: str) -> exp.Expression:
-    """An execution parameter: a literal of SQL, else a text."""
-    try:
-        tree = trino.parse(f"SELECT {value}").expressions[0]
-    except (SqlglotError, IndexError):
-        return exp.Literal.string(value)
-    return exp.Literal.string(value) if tree.find(exp.Column, exp.Query) else tree
-
-
-def _position(node: exp.Expression) -> int:
-    return node.meta.get("start", 0)
 
 
 def _rows(names: list[str], rows: list[list[str]]) -> str:

@@ -70,7 +70,10 @@ class Binder:
         pending = list(query.find_all(exp.Table))
         while pending:
             node = pending.pop()
-            if not isinstance(node.this, exp.Identifier) or _is_cte(node):
+            if not isinstance(node.this, exp.Identifier):
+                function = node.this.sql().partition("(")[0].lower()
+                raise LakeError("FUNCTION_NOT_FOUND", f"Table function '{function}' not registered")
+            if _is_cte(node):
                 continue
             found = self.find(node, schema)
             if isinstance(found, LakeTable):

@@ -9,7 +9,9 @@ from pathlib import Path
 import duckdb
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.trino import Trino
 from sqlglot.errors import ErrorLevel, SqlglotError
+from sqlglot.tokens import TokenType
 
 #: Functions that DuckDB lacks, or means differently (those are named ``trino_*``).
 MACROS = Path(__file__).with_name("trino.sql").read_text()
@@ -51,6 +53,31 @@ def parse(sql: str) -> exp.Expression:
     if len(trees) != 1:
         raise SqlglotError("Only one sql statement is allowed")
     return name_columns(trees[0])
+
+
+def fill(sql: str, values: list[str]) -> str:
+    """The statement with the literals `values` in place of its question marks.
+
+    Raises:
+        ValueError: when there are more or fewer marks than values.
+    """
+    marks = [t.start for t in Trino().tokenize(sql) if t.token_type is TokenType.PLACEHOLDER]
+    if len(marks) != len(values):
+        raise ValueError(f"expected {len(marks)} but found {len(values)}")
+    for at, value in reversed(list(zip(marks, values, strict=True))):
+        sql = f"{sql[:at]}{literal(value)}{sql[at + 1 :]}"
+    return sql
+
+
+def literal(value: str) -> str:
+    """An execution parameter: what is no constant of SQL is a text."""
+    try:
+        constant = sqlglot.parse_one(value, read="trino")
+    except SqlglotError:
+        constant = None
+    if constant is None or constant.find(exp.Column, exp.Query, exp.Command, exp.Placeholder):
+        return exp.Literal.string(value).sql(dialect="trino")
+    return constant.sql(dialect="trino")
 
 
 def name_columns(tree: exp.Expression) -> exp.Expression:
