@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import statistics
 import threading
 import time
@@ -25,7 +26,9 @@ ROLE = "arn:aws:iam::000000000000:role/bench"
 def main() -> None:
     """Put the records from a few threads, wait for the objects, count what arrived."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--endpoint", default="http://127.0.0.1:4566")
+    parser.add_argument(
+        "--endpoint", default=os.environ.get("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    )
     parser.add_argument("--records", type=int, default=1_000_000, help="at most (default 1000000)")
     parser.add_argument("--bytes", type=int, default=600, help="size of a record (default 600)")
     parser.add_argument("--threads", type=int, default=3)
