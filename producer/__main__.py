@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import signal
 import sys
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
+    gc.set_threshold(100_000)  # events are many, garbage in cycles is rare
     try:
         code = Run(arguments, stop).execute()
     except Trouble as trouble:
@@ -81,7 +83,7 @@ class Run:
         self._arguments, self._stop = arguments, stop
         self._plan: Plan = arguments.plan
         self._kinds: Counter[str] = Counter()
-        self._bytes = 0
+        self._bytes = self._skipped = 0
         self._first_at: int | None = None
         self._last_at: int | None = None
         self._spool: Spool | None = None
@@ -98,6 +100,8 @@ class Run:
                     self._send_all(sink)
             except Trouble as error:
                 trouble = error
+            except OSError as error:
+                trouble = Trouble(f"the spool {arguments.spool} cannot be used: {error.strerror}")
             try:
                 sink.close()
             except Trouble as error:
@@ -127,9 +131,8 @@ class Run:
         )
 
     def _send_all(self, sink: Sink) -> None:
-        events = _skipping(stream(self._plan), self._arguments)
-        with _progress(self._plan.events) as advance:
-            for part in self._paced(events, sink.tick):
+        with _progress(self._plan.events if self._arguments.is_finite else None) as advance:
+            for part in self._paced(self._skipping(stream(self._plan)), sink.tick):
                 sink.send(part)
                 self._kinds.update(event.dirt for event in part)
                 self._bytes += sum(len(event.line) for event in part)
@@ -139,6 +142,15 @@ class Run:
                 self._first_at = self._first_at or happened[0]
                 self._last_at = happened[-1]
                 advance(len(part))
+
+    def _skipping(self, chunks: Iterable[list[Event]]) -> Iterator[list[Event]]:
+        """Leave out the first lines, and in live traffic what happened before now."""
+        count, not_before = self._arguments.skip_lines, (self._arguments.not_before,)
+        for chunk in chunks:
+            first = max(count, bisect_left(chunk, not_before))
+            self._skipped += sum(_is_event(event.dirt) for event in chunk[:first])
+            yield chunk[first:]
+            count = max(0, count - len(chunk))
 
     def _paced(
         self, chunks: Iterable[list[Event]], idle: Callable[[], None]
@@ -171,7 +183,7 @@ class Run:
             kind: kinds[f"malformed.{kind}"] for kind in MALFORMED if kinds[f"malformed.{kind}"]
         }
         return {
-            "events": kinds[""] + kinds["late"] + kinds["unknown_fields"],
+            "events": sum(count for kind, count in kinds.items() if _is_event(kind)),
             "lines": lines,
             **{
                 name: counts[name]
@@ -218,8 +230,8 @@ class Run:
             problems.append(
                 f"lines wait in the spool {arguments.spool}; send them with --drain-only"
             )
-        missing = 0 if arguments.drain_only else self._plan.events - summary["events"]
-        if trouble and missing and arguments.sink in APIS:
+        missing = self._plan.events - self._skipped - summary["events"]
+        if trouble and missing and self._spool and not (arguments.is_live or arguments.drain_only):
             problems.append(
                 f"{missing} of {self._plan.events} events were not sent; go on with the same "
                 f"arguments and --start {summary['start']} --end {summary['end']} "
@@ -228,19 +240,13 @@ class Run:
         return problems
 
 
-def _skipping(
-    chunks: Iterable[list[Event]], arguments: argparse.Namespace
-) -> Iterator[list[Event]]:
-    """Leave out the first lines, and in live traffic what happened before now."""
-    count = arguments.skip_lines
-    for chunk in chunks:
-        first = max(count, bisect_left(chunk, (arguments.not_before,)))
-        yield chunk[first:]
-        count = max(0, count - len(chunk))
+def _is_event(dirt: str) -> bool:
+    """Late events and those with an unknown field are events; other dirt is a line more."""
+    return dirt in ("", "late", "unknown_fields")
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
+def _progress(total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar on the terminal; nothing when standard error is not one."""
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -381,11 +387,11 @@ def _complete(arguments: argparse.Namespace) -> None:
     events = arguments.events
     if rate and arguments.duration:
         events = max(1, round(rate * arguments.duration))
-    arguments.not_before = 0
+    arguments.not_before, arguments.is_finite = 0, True
     if arguments.is_live and not events:
         # People are on the site already when we begin to look.
         start, end = now - WARM_UP, now + ENDLESS
-        arguments.not_before = int(now.timestamp() * 1000)
+        arguments.not_before, arguments.is_finite = int(now.timestamp() * 1000), False
         events = round(rate * (end - start).total_seconds())
     elif arguments.is_live:
         start, end = now, now + timedelta(seconds=max(1.0, events / rate))

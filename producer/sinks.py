@@ -320,8 +320,11 @@ class StreamSink:
 
     def _take(self, record: Record) -> None:
         if len(record.data) > self._api.max_record_bytes:
-            self._spool.set_aside(record)
-            self.counts["oversize"] += 1
+            try:
+                self._spool.set_aside(record)
+                self._count("oversize", 1)
+            except OSError as error:
+                self._give_up(1, error)
             return
         size = len(record.data) + len(record.key)
         lane = self._lanes[zlib.crc32(record.key.encode()) % len(self._lanes)]
@@ -385,7 +388,7 @@ class StreamSink:
             if self._trouble or (self._is_down and time.monotonic() < self._probe_at):
                 return
             if attempt:
-                self.counts["resent"] += len(batch.records)
+                self._count("resent", len(batch.records))
             client, refused = self._client, batch.records
             try:
                 codes = self._api.put(client, self._stream, batch.records)
@@ -439,16 +442,23 @@ class StreamSink:
         elif batch.records:
             try:
                 self._spool.append(batch.records)
-                self.counts["spooled"] += len(batch.records)
+                self._count("spooled", len(batch.records))
             except OSError as error:
-                self.counts["failed"] += len(batch.records)
-                self._trouble = Trouble(
-                    f"the spool {self._spool.folder} cannot be written: {error.strerror}"
-                )
+                self._give_up(len(batch.records), error)
         with self._changed:
             self._held_bytes -= _held(batch.records)
             del self._unsettled[batch.number]
             self._changed.notify_all()
+
+    def _count(self, name: str, count: int) -> None:
+        with self._changed:  # += is not atomic
+            self.counts[name] += count
+
+    def _give_up(self, count: int, error: OSError) -> None:
+        self._count("failed", count)
+        self._trouble = Trouble(
+            f"the spool {self._spool.folder} cannot be written: {error.strerror}"
+        )
 
 
 def _held(records: Sequence[Record]) -> int:

@@ -65,6 +65,7 @@ def test_every_sink_gets_the_same_bytes(tmp_path: Path) -> None:
     assert printed.stdout == (tmp_path / "a.json").read_bytes()
     assert printed.stdout == gzip.decompress((tmp_path / "a.json.gz").read_bytes())
     assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
+    assert (tmp_path / "a.json.gz").read_bytes()[4:8] == bytes(4), "the header holds a time"
 
 
 def test_the_summary_adds_up(tmp_path: Path) -> None:
@@ -129,6 +130,23 @@ def test_help_shows_how_to_use_it() -> None:
     assert "examples:" in text
     for option in ("--sink", "--start", "--rate", "--dirty", "--spool", "--drain-only"):
         assert option in text
+
+
+def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
+    terminal, its_end = os.openpty()
+    done = subprocess.run(
+        command("--sink", "file", "--out", tmp_path / "x.json", "--events", "600"),
+        cwd=ROOT,
+        stderr=its_end,
+        timeout=60,
+        check=False,
+    )
+    os.close(its_end)
+    shown = os.read(terminal, 100_000)
+    os.close(terminal)
+    assert done.returncode == 0
+    assert b"100%" in shown
+    assert b'"lines": 600' in shown
 
 
 def test_an_address_where_nothing_listens_is_one_sentence(tmp_path: Path) -> None:
@@ -390,7 +408,8 @@ def test_a_producer_killed_while_it_spools_loses_no_line_it_kept(
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob("*.spool")) and time.monotonic() < deadline:
+    kept = tmp_path / "00000001.spool"
+    while not (kept.exists() and kept.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.01)
     running.kill()
     running.wait(10)

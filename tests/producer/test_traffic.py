@@ -124,6 +124,16 @@ def test_a_purchase_follows_checkout_follows_add_to_cart(clean: list[dict[str, A
     assert all("checkout" in kinds[: kinds.index("purchase")] for kinds in bought)
 
 
+def test_only_the_product_on_the_page_can_be_added() -> None:
+    shown: dict[str, str] = {}
+    for body in bodies_of(replace(PLAN, old_clients=0)):
+        if body["event_type"] == "add_to_cart":
+            assert body["page"] == "product"
+            assert body["product_id"] == shown[body["session_id"]]
+        elif body["event_type"] == "view" and body["page"] == "product":
+            shown[body["session_id"]] = body["product_id"]
+
+
 def test_fewer_get_to_every_further_step(clean: list[dict[str, Any]]) -> None:
     count = Counter(body["event_type"] for body in clean)
     funnel = [count[kind] for kind in ("view", "add_to_cart", "checkout", "purchase")]
@@ -246,6 +256,7 @@ def test_every_kind_of_malformed_line_occurs_and_is_one_line() -> None:
         for line in broken[kind]:
             with pytest.raises(orjson.JSONDecodeError):
                 orjson.loads(line)
+    assert all(orjson.loads(line[:-1].decode("utf-16").encode()) for line in broken["utf16"])
     for line in broken["missing_field"]:
         body = orjson.loads(line)
         assert (
