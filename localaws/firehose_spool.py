@@ -139,16 +139,12 @@ class Spool:
             if self._open.size >= size:
                 self._seal(self._open)
 
-    def take(self, size: int, interval: float, now: float) -> Segment | None:
-        """The oldest segment whose time or size has come; it stays until `remove`."""
+    def take(self, interval: float, now: float) -> Segment | None:
+        """The oldest segment that is full or has waited `interval`; it stays until `remove`."""
         with self.changed:
-            if (
-                not self._sealed
-                and self._open
-                and self._open.records
-                and (self._open.size >= size or now - self._open.opened_at >= interval)
-            ):
-                self._seal(self._open)
+            newest = self._open if not self._sealed else None
+            if newest and newest.records and now - newest.opened_at >= interval:
+                self._seal(newest)
             return self._sealed[0] if self._sealed else None
 
     def remove(self, segment: Segment) -> None:

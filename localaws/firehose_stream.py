@@ -117,7 +117,7 @@ class Stream:
     def _deliver_all(self) -> None:
         failures = 0
         while not self._stopping.is_set():
-            segment = self._spool.take(self._size, self._interval, now().timestamp())
+            segment = self._spool.take(self._interval, now().timestamp())
             if segment is None:
                 with self._spool.changed:
                     self._spool.changed.wait(min(max(self._interval / 10, 0.05), 0.5))

@@ -1,13 +1,14 @@
-"""Glue: jobs and crawlers that really run; the data catalog is MiniStack's."""
+"""Glue: jobs and crawlers that really run, and the data catalog."""
 
 from __future__ import annotations
 
+from localaws.glue_catalog import GlueCatalog
 from localaws.glue_crawlers import GlueCrawlers
 from localaws.glue_jobs import GlueJobs
 
 
-class Glue(GlueJobs, GlueCrawlers):
-    """Actions on databases, tables, partitions and tags fall through to MiniStack."""
+class Glue(GlueCatalog, GlueJobs, GlueCrawlers):
+    """What has no method here (tags, triggers, schemas) falls through to MiniStack."""
 
     scope = "glue"
     falls_through = True

@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+_LAST = "\U0010ffff"
+
 
 class State:
     """One SQLite file; `table(name)` is a durable dict of JSON records in insertion order."""
@@ -65,11 +67,21 @@ class Table:
             self._db.execute(f'DELETE FROM "{self._name}" WHERE key = ?', (key,))
         return record
 
-    def values(self) -> list[dict[str, Any]]:
-        """All records, oldest key first."""
+    def values(self, prefix: str = "") -> list[dict[str, Any]]:
+        """The records whose key starts with `prefix`, oldest key first."""
         with self._lock:
-            rows = self._db.execute(f'SELECT body FROM "{self._name}" ORDER BY seq').fetchall()
+            rows = self._db.execute(
+                f'SELECT body FROM "{self._name}" WHERE key >= ? AND key < ? ORDER BY seq',
+                (prefix, prefix + _LAST),
+            ).fetchall()
         return [orjson.loads(row[0]) for row in rows]
+
+    def clear(self, prefix: str) -> None:
+        """Remove the records whose key starts with `prefix`."""
+        with self._lock:
+            self._db.execute(
+                f'DELETE FROM "{self._name}" WHERE key >= ? AND key < ?', (prefix, prefix + _LAST)
+            )
 
     def keys(self) -> list[str]:
         """All keys, oldest first."""
