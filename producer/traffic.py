@@ -61,7 +61,7 @@ class Clock:
 
 def stream(plan: Plan) -> Iterator[list[Event]]:
     """The traffic in chunks, ordered by ``Event.at``; the same plan gives the same lines."""
-    run = f"{plan.seed}/{plan.start}/{plan.end}/{plan.events}"
+    run = f"{plan.seed}/{plan.start}/{plan.end}/{plan.events}/{plan.users}"
     clock, crowd = Clock(plan), Crowd(plan.seed, run, plan.users, plan.end, plan.old_clients)
     dirt = random.Random(f"{run}/dirt")  # its own, so that dirt changes no clean event
     slices = -(-plan.events // SLICE_EVENTS)
