@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--port",
-        type=int,
+        type=_port,
         default=os.environ.get("LOCALAWS_PORT", "4566"),
         help="port on 127.0.0.1 (LOCALAWS_PORT, default 4566)",
     )
@@ -46,9 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         ("reset", reset, "stop it and delete all its state"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(action=action)
-    arguments = parser.parse_args(argv)
-    arguments.home = arguments.home.resolve()
     try:
+        arguments = parser.parse_args(argv)
+        arguments.home = arguments.home.resolve()
         return arguments.action(arguments.home, arguments.port)
     except Trouble as trouble:
         print(f"localaws: {trouble}", file=sys.stderr)
@@ -156,14 +156,20 @@ def reset(home: Path, port: int) -> int:
     return 0
 
 
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise Trouble(f"{text!r} is not a port; set LOCALAWS_PORT to a number from 1 to 65535")
+
+
 def _require_free(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise Trouble(
-                f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}); "
+                f"port {port} cannot be used ({error.strerror}); "
                 "stop the program that holds it or set LOCALAWS_PORT to another"
             ) from None
 

@@ -362,11 +362,27 @@ def _require_free(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise Trouble(
-                f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}); "
+                f"port {port} cannot be used ({error.strerror}{_holder(port)}); "
                 "stop the program that holds it or set AIRFLOW_PORT to another"
             ) from None
+
+
+def _holder(port: int) -> str:
+    """Who listens on the port, as far as this user may know."""
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            is_it = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if is_it and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()}, process {connection.pid}"
+    return ""
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise Trouble(f"{text!r} is not a port; set AIRFLOW_PORT to a number from 1 to 65535")
 
 
 def wait_until(condition: Callable[[], Any], timeout: float) -> bool:
@@ -386,7 +402,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, default=ROOT / ".airflow", help="AIRFLOW_HOME")
     parser.add_argument(
         "--port",
-        type=int,
+        type=_port,
         default=setting("AIRFLOW_PORT", "8080"),
         help="port on 127.0.0.1 (AIRFLOW_PORT, default 8080)",
     )
@@ -403,11 +419,11 @@ def main(argv: list[str] | None = None) -> int:
         help="start DAGs by their schedules too (SCHEDULE=1)",
     )
     parser.add_argument("command", choices=["start", "stop", "status", "supervise"])
-    given = parser.parse_args(argv)
-    server = Server(
-        given.home.resolve(), given.port, given.aws_endpoint, given.dags_folder, given.scheduled
-    )
     try:
+        given = parser.parse_args(argv)
+        server = Server(
+            given.home.resolve(), given.port, given.aws_endpoint, given.dags_folder, given.scheduled
+        )
         return getattr(server, given.command)()
     except (Trouble, OSError) as trouble:
         print(f"airflow: {trouble}", file=sys.stderr)

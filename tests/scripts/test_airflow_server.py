@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from scripts import airflow_server
 from scripts.airflow_client import AirflowClient, AirflowError
 from scripts.airflow_environment import ROOT, airflow_environment
 from scripts.airflow_server import Server, Trouble, wait_until
@@ -255,8 +257,20 @@ def test_a_used_port_is_named_with_its_knob(tmp_path: Path) -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(Trouble, match=rf"^port {port} .*AIRFLOW_PORT"):
+        with pytest.raises(
+            Trouble, match=rf"^port {port} .* by \S+, process {os.getpid()}\).*AIRFLOW_PORT"
+        ):
             Server(tmp_path, port, "", tmp_path, False).start()
+
+
+@pytest.mark.parametrize("port", ["", "abc", "0", "65536"])
+def test_a_port_that_is_none_is_told_in_one_line(
+    port: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert airflow_server.main(["--port", port, "status"]) == 1
+    assert re.fullmatch(
+        r"airflow: .* is not a port; set AIRFLOW_PORT .*\n", capsys.readouterr().err
+    )
 
 
 def test_no_airflow_is_told_at_once() -> None:
