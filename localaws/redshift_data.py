@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import datetime as dt
 import fnmatch
 import hashlib
 import io
 import logging
+import math
 import re
 import shutil
 import threading
@@ -86,15 +86,7 @@ class RedshiftData(Service):
 
     def ExecuteStatement(self, request: Request) -> Response:
         """Submit one statement."""
-        sql = request.get("Sql", "")
-        with contextlib.suppress(SqlError):  # what cannot be read fails when it runs
-            if len(dialect.statements(sql)) > 1:
-                raise AwsError(
-                    "ValidationException",
-                    "Multiple sql statements are not allowed. Send them as one "
-                    "BatchExecuteStatement.",
-                )
-        return self._submit(request, [sql], is_batch=False)
+        return self._submit(request, [request.get("Sql", "")], is_batch=False)
 
     def BatchExecuteStatement(self, request: Request) -> Response:
         """Submit statements that run as one transaction (or, AUTO_COMMIT, each by itself)."""
@@ -105,7 +97,7 @@ class RedshiftData(Service):
                 f"Sqls has {len(sqls)} statements; a batch takes 1 to {MAX_BATCH}.",
             )
         for sql in sqls:
-            first = (sql.split() or [""])[0].rstrip(";").upper()
+            first = (dialect.clean(sql).split() or [""])[0].upper()
             if first in dialect.TRANSACTION_CONTROL:
                 raise AwsError(
                     "ValidationException",
@@ -116,8 +108,16 @@ class RedshiftData(Service):
 
     def _submit(self, request: Request, sqls: list[str], *, is_batch: bool) -> Response:
         size = sum(len(sql.encode()) for sql in sqls)
-        if any(not sql.strip() for sql in sqls):
-            raise AwsError("ValidationException", "A SQL statement must not be empty.")
+        for sql in sqls:
+            count = len(dialect.statements(sql))
+            if count == 0:
+                raise AwsError("ValidationException", "A SQL statement must not be empty.")
+            if count > 1:
+                raise AwsError(
+                    "ValidationException",
+                    "Multiple sql statements are not allowed. Send each as an item of one "
+                    "BatchExecuteStatement.",
+                )
         if size > MAX_SQL_BYTES:
             raise AwsError(
                 "ValidationException",
@@ -185,10 +185,7 @@ class RedshiftData(Service):
 
     @staticmethod
     def _check_parameters(sqls: list[str], parameters: dict[str, str]) -> None:
-        used: set[str] = set()
-        for sql in sqls:
-            with contextlib.suppress(SqlError):
-                used |= dialect.parameter_names(sql)
+        used = {name for sql in sqls for name in dialect.parameter_names(sql)}
         if unused := [name for name in parameters if name not in used]:
             raise AwsError(
                 "ValidationException",
@@ -311,7 +308,7 @@ class RedshiftData(Service):
         values = {item["name"]: item["value"] for item in record["QueryParameters"]}
         state: dict[str, Any] = {"Status": "FAILED"}
         try:
-            outcome = session.run(dialect.with_parameters(sql, values) if values else sql)
+            outcome = session.run(dialect.with_parameters(sql, values))
             size = self._keep(part["Id"], outcome, record["ResultFormat"])
             state = {
                 "Status": "FINISHED",
@@ -415,13 +412,18 @@ class RedshiftData(Service):
         size = rows = 0
         number = 0
         for batch in outcome.batches:
-            values = [[_text(value) for value in column.to_pylist()] for column in batch.columns]
+            values = [
+                [_text(value, kind) for value in column.to_pylist()]
+                for column, (_, kind) in zip(batch.columns, outcome.columns, strict=True)
+            ]
             lines = list(zip(*values, strict=True))
             if not lines:
                 continue
             if result_format == "CSV":
                 text = io.StringIO()
-                csv.writer(text).writerows(lines)
+                csv.writer(text).writerows(
+                    [str(v).lower() if isinstance(v, bool) else v for v in line] for line in lines
+                )
                 records: Any = [{"CSVRecords": text.getvalue()}]
                 size += len(text.getvalue())
             else:
@@ -671,8 +673,12 @@ def _like(name: str, pattern: str | None) -> bool:
     return re.fullmatch(glob.replace("_", "."), name) is not None
 
 
-def _text(value: Any) -> Any:
-    """A value as JSON can carry it; dates and times in Redshift's spelling."""
+def _text(value: Any, kind: str) -> Any:
+    """A value of a DuckDB type as JSON can carry it; dates and times in Redshift's spelling."""
+    if kind == "HUGEINT" and value is not None and abs(value) < 1 << 63:
+        return int(value)  # the sum of integers
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if isinstance(value, dt.datetime):
         text = value.replace(tzinfo=None).isoformat(" ")
         if value.microsecond:

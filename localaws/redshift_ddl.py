@@ -24,6 +24,12 @@ _SCHEMA = re.compile(
     r'create\s+schema\s+(if\s+not\s+exists\s+)?"?(\w+)"?(\s+(authorization|quota)\s.*)?',
     re.IGNORECASE | re.DOTALL,
 )
+#: Changes of how rows lie on disk, which nothing here depends on.
+_LAYOUT = re.compile(
+    r"alter\s+table\s+(\S+)\s+alter\s+(?:(?:compound\s+)?sortkey|distkey|diststyle|encode"
+    r"|column\s+\w+\s+encode)\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
 _LIKE = re.compile(
     r"create\s+(?:(?:local\s+)?(temp|temporary)\s+)?table\s+(if\s+not\s+exists\s+)?"
     r"([^\s(]+)\s*\(\s*like\s+(\S+?)(?:\s+(including|excluding)\s+defaults)?\s*\)\s*",
@@ -37,7 +43,10 @@ def create_schema(session: Session, sql: str) -> None:
     if not match:
         raise SqlError("syntax error in CREATE SCHEMA")
     name = match[2].lower()
-    session.cursor.execute(f'CREATE SCHEMA {"IF NOT EXISTS" if match[1] else ""} "{name}"')
+    if name not in session.schemas():
+        session.cursor.execute(f'CREATE SCHEMA "{session.warehouse.database}"."{name}"')
+    elif not match[1]:
+        raise SqlError(f'Schema "{name}" already exists')
 
 
 def create_external_schema(session: Session, sql: str) -> None:
@@ -59,7 +68,7 @@ def create_external_schema(session: Session, sql: str) -> None:
             raise SqlError(f'external database "{database}" does not exist in the Glue catalog')
         glue = session.warehouse.context.client("glue")
         glue.create_database(DatabaseInput={"Name": database})
-    session.cursor.execute(f'CREATE SCHEMA "{name}"')
+    session.cursor.execute(f'CREATE SCHEMA "{session.warehouse.database}"."{name}"')
     session.cursor.execute(
         "INSERT INTO localaws.external_schemas VALUES (?, ?, ?)", [name, database, role]
     )
@@ -82,6 +91,7 @@ def create_table(session: Session, tree: exp.Create) -> int:
     """CREATE TABLE, with columns or as a query."""
     table = _target(tree)
     name = session.new_name(table, temporary=bool(tree.find(exp.TemporaryProperty)))
+    kind = "TEMP TABLE" if name.startswith("temp.") else "TABLE"
     session.lock(name)
     if tree.args.get("exists") and session.find(table):
         return 0
@@ -91,7 +101,7 @@ def create_table(session: Session, tree: exp.Create) -> int:
             names = [column.sql("duckdb", identify=True) for column in tree.this.expressions]
             columns = f"({', '.join(names)})"
         query = dialect.write(session.bind(tree.expression))
-        return session.count(f"CREATE TABLE {name} {columns} AS {query}")
+        return session.count(f"CREATE {kind} {name} {columns} AS {query}")
     # PRIMARY KEY, UNIQUE and REFERENCES only inform Redshift's planner: nothing holds them.
     keys = {each.name for key in tree.this.find_all(exp.PrimaryKey) for each in key.expressions}
     lines = []
@@ -99,7 +109,7 @@ def create_table(session: Session, tree: exp.Create) -> int:
         if column.name in keys:
             column.append("constraints", exp.ColumnConstraint(kind=exp.NotNullColumnConstraint()))
         lines += _column(session, name, column)
-    return session.count(f"CREATE TABLE {name} ({', '.join(lines)})")
+    return session.count(f"CREATE {kind} {name} ({', '.join(lines)})")
 
 
 def _column(session: Session, table: str, column: exp.ColumnDef) -> list[str]:
@@ -143,6 +153,8 @@ def _create_like(
             ):
                 constraint.pop()
     definition.this.set("this", exp.to_table(name, dialect="duckdb"))
+    if name.startswith("temp."):
+        definition.set("properties", exp.Properties(expressions=[exp.TemporaryProperty()]))
     return session.count(dialect.write(definition))
 
 
@@ -166,7 +178,7 @@ def _create_view(session: Session, tree: exp.Create, sql: str) -> int:
     """Keep the query's text; the DuckDB view only shows its columns to the catalog."""
     table = _target(tree)
     name = session.new_name(table)
-    schema = name.split('"')[1]
+    schema = table.db or session.search_path[0]
     found = session.find(exp.table_(table.name, db=schema))
     if found and (found.kind != "view" or not tree.args.get("replace")):
         raise SqlError(f'Relation "{table.name}" already exists')
@@ -275,7 +287,7 @@ def _dependents(session: Session, found: Found) -> list[Found]:
         "WHERE kind <> 'late'"
     ).fetchall()
     return [
-        type(found)(kind, schema, name, definition, path)
+        type(found)(kind, found.database, schema, name, definition, path)
         for schema, name, kind, path, definition in rows
         for table in dialect.parse(definition).find_all(exp.Table)
         if table.name == found.name and found.schema in (table.db or path.split(","))
@@ -287,18 +299,17 @@ def _drop_schema(session: Session, name: str, *, cascade: bool) -> None:
         raise SqlError(f'schema "{name}" does not exist')
     if session.glue_database(name) is None and session.tables(name) and not cascade:
         raise SqlError(f"cannot drop schema {name} because other objects depend on it")
-    session.cursor.execute(f'DROP SCHEMA "{name}" CASCADE')
+    session.cursor.execute(f'DROP SCHEMA "{session.warehouse.database}"."{name}" CASCADE')
     for record in ("views", "external_schemas", "privileges"):
         session.cursor.execute(f"DELETE FROM localaws.{record} WHERE schema_name = ?", [name])
 
 
 def alter(session: Session, sql: str) -> None:
     """ALTER TABLE: rename it, or add, drop, rename or retype a column."""
-    stripped = dialect.without_attributes(sql).strip()
-    if match := re.fullmatch(r"(?is)alter\s+table\s+(\S+)\s+alter", stripped):
+    if match := _LAYOUT.fullmatch(sql):
         session.require(dialect.table(match[1]), writable=True)
-        return  # ALTER DISTKEY, SORTKEY or DISTSTYLE: nothing is laid out by them here
-    tree = dialect.parse(stripped)
+        return
+    tree = dialect.parse(dialect.without_attributes(sql))
     if not isinstance(tree, exp.Alter) or tree.args["kind"] != "TABLE":
         raise SqlError(f'syntax error at or near "{" ".join(sql.split()[:3])}"')
     target = session.require(tree.this, writable=True)

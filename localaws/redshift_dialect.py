@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
 from collections.abc import Callable, Collection
@@ -11,9 +10,7 @@ from typing import Any
 import duckdb
 import sqlglot
 from sqlglot import exp
-from sqlglot.dialects.redshift import Redshift
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
 
 # What sqlglot cannot parse or write is refused here; its own warnings would only repeat that.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
@@ -41,6 +38,7 @@ _API_TYPES = {
     "TIMESTAMP": ("timestamp", 29),
     "TIMESTAMP WITH TIME ZONE": ("timestamptz", 35),
     "BLOB": ("varbyte", 65535),
+    '"NULL"': ("varchar", 65535),
     "JSON": ("super", 4194304),
     "INTERVAL": ("interval", 49),
 }
@@ -86,59 +84,58 @@ class SqlError(Exception):
 # ---------------------------------------------------------------- text
 
 
-def tokens(sql: str) -> list[Token]:
-    """The statement's tokens, without comments.
+_OPAQUE = re.compile(
+    r"""'(?:[^'\\]|\\.|'')*' | "[^"]*" | \$\$.*?\$\$ | --[^\n]* | /\*.*?\*/""",
+    re.DOTALL | re.VERBOSE,
+)
 
-    Raises:
-        SqlError: for an unterminated string and the like.
-    """
-    try:
-        return Redshift().tokenize(sql)
-    except SqlglotError as error:
-        raise SqlError(f"syntax error: {_plain(error)}") from None
+
+def masked(sql: str) -> str:
+    """`sql` in the same length, with comments blank and what stands in quotes unreadable."""
+
+    def mask(match: re.Match[str]) -> str:
+        text = match[0]
+        if text.startswith(("--", "/*")):
+            return " " * len(text)
+        return text[0] + "\0" * (len(text) - 2) + text[-1]
+
+    return _OPAQUE.sub(mask, sql)
+
+
+def clean(sql: str) -> str:
+    """`sql` without comments, blanks and semicolons around it."""
+    text = _OPAQUE.sub(lambda m: " " if m[0].startswith(("--", "/*")) else m[0], sql)
+    return text.strip().rstrip(";").rstrip()
 
 
 def statements(sql: str) -> list[str]:
     """The non-empty statements of a text separated by semicolons."""
-    found, start = [], None
-    for token in tokens(sql):
-        if token.token_type is TokenType.SEMICOLON:
-            if start is not None:
-                found.append(sql[start : token.start])
-            start = None
-        elif start is None:
-            start = token.start
-    return found if start is None else [*found, sql[start:]]
+    ends = [match.start() for match in re.finditer(";", masked(sql))]
+    starts = [0, *(end + 1 for end in ends)]
+    parts = [sql[start:end] for start, end in zip(starts, [*ends, len(sql)], strict=True)]
+    return [part for part in parts if clean(part)]
+
+
+_PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
 
 
 def parameter_names(sql: str) -> set[str]:
     """Names that stand in `sql` as ``:name`` (not inside a string, and not a ``::`` cast)."""
-    return {name for name, _, _ in _parameters(sql)}
+    return {match[1] for match in _PARAMETER.finditer(masked(sql))}
 
 
 def with_parameters(sql: str, values: dict[str, str]) -> str:
-    """`sql` with each ``:name`` replaced by its value as a string literal, as Redshift binds it."""
-    for name, start, end in reversed(_parameters(sql)):
-        if name not in values:
-            raise SqlError(f'syntax error at or near ":" (no parameter is named "{name}")')
-        sql = sql[:start] + exp.Literal.string(values[name]).sql("redshift") + sql[end:]
+    """`sql` with each ``:name`` replaced by its value as a string literal, as Redshift binds it.
+
+    Raises:
+        SqlError: for a name without a value.
+    """
+    for match in reversed(list(_PARAMETER.finditer(masked(sql)))):
+        if match[1] not in values:
+            raise SqlError(f'syntax error at or near ":" (no parameter is named "{match[1]}")')
+        value = exp.Literal.string(values[match[1]]).sql("redshift")
+        sql = sql[: match.start()] + value + sql[match.end() :]
     return sql
-
-
-def _parameters(sql: str) -> list[tuple[str, int, int]]:
-    found = tokens(sql)
-    return [
-        (name.text, colon.start, name.end + 1)
-        for colon, name in itertools.pairwise(found)
-        if colon.token_type is TokenType.COLON
-        and name.start == colon.end + 1
-        and re.fullmatch(r"\w+", name.text)
-    ]
-
-
-def words(sql: str, count: int) -> list[str]:
-    """The first words of a statement, in upper case."""
-    return [token.text.upper() for token in tokens(sql)[:count]]
 
 
 _ATTRIBUTES = re.compile(
@@ -151,37 +148,29 @@ _ATTRIBUTES = re.compile(
 
 def without_attributes(sql: str) -> str:
     """A CREATE or ALTER without what only says how Redshift lays rows out on disk."""
-    found = tokens(sql)
-    depth, head = 0, len(sql)
-    for token in found:  # a CTAS keeps its query as it is
-        depth += (token.token_type is TokenType.L_PAREN) - (token.token_type is TokenType.R_PAREN)
-        if depth == 0 and token.token_type is TokenType.ALIAS:
-            head = token.start
-            break
-    # Strings (defaults) are put aside while the attributes are cut out.
-    strings: list[str] = []
-    text = ""
-    at = 0
-    for token in found:
-        if token.token_type is TokenType.STRING and token.start < head:
-            text += sql[at : token.start] + f"'{len(strings)}'"
-            strings.append(sql[token.start : token.end + 1])
-            at = token.end + 1
-    text = _ATTRIBUTES.sub(" ", text + sql[at:head])
-    return re.sub(r"'(\d+)'", lambda match: strings[int(match[1])], text) + sql[head:]
+    head = _query_start(sql) or len(sql)  # a CTAS keeps its query as it is
+    for match in reversed(list(_ATTRIBUTES.finditer(masked(sql)[:head]))):
+        sql = f"{sql[: match.start()]} {sql[match.end() :]}"
+    return sql
 
 
 def view_query(sql: str) -> tuple[str, bool]:
     """The query of a CREATE VIEW and whether it is bound late (WITH NO SCHEMA BINDING)."""
+    start = _query_start(sql)
+    if start is None:
+        raise SqlError("syntax error in CREATE VIEW: it has no AS")
+    query, late = re.subn(r"(?i)\s+with\s+no\s+schema\s+binding\s*$", "", sql[start:])
+    return query.strip(), bool(late)
+
+
+def _query_start(sql: str) -> int | None:
+    """Where the query of a CREATE ... AS begins: behind the first AS outside parentheses."""
     depth = 0
-    for token in tokens(sql):
-        depth += (token.token_type is TokenType.L_PAREN) - (token.token_type is TokenType.R_PAREN)
-        if depth == 0 and token.token_type is TokenType.ALIAS:
-            query, late = re.subn(
-                r"(?i)\s+with\s+no\s+schema\s+binding\s*$", "", sql[token.end + 1 :]
-            )
-            return query.strip(), bool(late)
-    raise SqlError("syntax error in CREATE VIEW: it has no AS")
+    for match in re.finditer(r"\(|\)|\bas\b", masked(sql), re.IGNORECASE):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if depth == 0 and match[0] != ")":
+            return match.end()
+    return None
 
 
 # ---------------------------------------------------------------- tree
@@ -221,11 +210,28 @@ def table(written: str) -> exp.Table:
     return found
 
 
+#: Names of sqlglot's that are not Redshift's.
+_FUNCTION_NAMES = {
+    "approx_distinct": "count",
+    "current_date": "date",
+    "current_timestamp": "getdate",
+    "extract": "date_part",
+    "group_concat": "listagg",
+    "json_extract_scalar": "json_extract_path_text",
+    "length": "len",
+    "str_position": "position",
+    "str_to_time": "to_timestamp",
+    "timestamp_trunc": "date_trunc",
+    "ts_or_ds_add": "date_add",
+    "ts_or_ds_diff": "date_diff",
+}
+
+
 def name_columns(tree: exp.Expression) -> None:
     """Give each unnamed result column Redshift's name for it."""
     for select in tree.find_all(exp.Select):
         for column in select.expressions:
-            if column.is_star or isinstance(column, exp.Alias | exp.Column):
+            if column.is_star or isinstance(column, exp.Alias | exp.Column | exp.CurrentUser):
                 continue
             inner = column.unnest()
             while isinstance(inner, exp.Cast | exp.Window | exp.WithinGroup | exp.Filter):
@@ -238,6 +244,7 @@ def name_columns(tree: exp.Expression) -> None:
                 name = inner.name.lower()
             elif isinstance(inner, exp.Func | exp.Case):
                 name = inner.sql_name().lower() if isinstance(inner, exp.Func) else "case"
+                name = _FUNCTION_NAMES.get(name, name)
             else:
                 name = "?column?"
             column.replace(exp.alias_(column.copy(), name, quoted=True))
@@ -272,17 +279,19 @@ def partition_condition(table: exp.Table, keys: Collection[str]) -> str:
 
 def to_duckdb(tree: exp.Expression) -> exp.Expression:
     """Replace what Redshift means differently from DuckDB."""
-    return _navigation(tree).transform(_rewrite)
+    # Children first: a rewrite keeps them.
+    for node in reversed(list(_navigation(tree).walk(bfs=True))):
+        rewrite = _REWRITES.get(type(node))
+        new = rewrite(node) if rewrite else node
+        if new is not node:
+            tree = new if node is tree else tree
+            node.replace(new)
+    return tree
 
 
 def read_duckdb(sql: str) -> exp.Expression:
     """An expression or statement of DuckDB's own SQL as a tree."""
     return sqlglot.parse_one(sql, read="duckdb")
-
-
-def _rewrite(node: exp.Expression) -> exp.Expression:
-    rewrite = _REWRITES.get(type(node))
-    return rewrite(node) if rewrite else node
 
 
 def _navigation(tree: exp.Expression) -> exp.Expression:
@@ -375,9 +384,7 @@ def _length(target: exp.DataType) -> int | None:
 
 def _anonymous(node: exp.Anonymous) -> exp.Expression:
     name = node.name.lower()
-    if name == "ratio_to_report":
-        return node  # its window is rewritten with it
-    if name == "values" or name in _OWN_FUNCTIONS:
+    if name in ("ratio_to_report", "values"):  # rewritten with the window or MERGE around them
         return node
     if name not in _FUNCTIONS:
         raise SqlError(f"function {name}() does not exist, or this engine does not have it")
@@ -388,11 +395,9 @@ def _anonymous(node: exp.Anonymous) -> exp.Expression:
         raise SqlError(f"function {name}() is given too few arguments") from None
 
 
-#: Macros of the engine (see redshift_sql) and DuckDB functions that rewrites here call by name.
-_OWN_FUNCTIONS = {"super_text", "json_extract_string", "to_json", "date_or_trunc", "now"}
-
-
 def _average(node: exp.Avg) -> exp.Expression:
+    if isinstance(node.parent, exp.Window):
+        return node  # _window rewrites it
     # An integer's average is an integer in Redshift: so is this division (integer_division).
     return exp.paren(
         exp.Div(this=exp.Sum(this=node.this), expression=exp.Count(this=node.this.copy())),
@@ -415,6 +420,15 @@ def _window(node: exp.Window) -> exp.Expression:
     return node
 
 
+def _listagg(node: exp.GroupConcat) -> exp.Expression:
+    # sqlglot takes the separator of LISTAGG(DISTINCT x, ',') for a second value.
+    if isinstance(node.this, exp.Distinct) and len(node.this.expressions) == 2:
+        value, separator = node.this.expressions
+        node.set("this", exp.Distinct(expressions=[value]))
+        node.set("separator", separator)
+    return node
+
+
 def _similar(node: exp.SimilarTo) -> exp.Expression:
     pattern = node.expression
     if not (isinstance(pattern, exp.Literal) and pattern.is_string):
@@ -428,11 +442,6 @@ def _sha2(node: exp.SHA2) -> exp.Expression:
     if bits is not None and bits.name not in ("0", "256"):
         raise SqlError(f"SHA2 of {bits.name} bits is not available in this engine; use 256")
     return node
-
-
-def _extract_path(node: exp.Expression) -> exp.Expression:
-    # Always text, and NULL for JSON that is not valid is an error in Redshift, as it is here.
-    return exp.func("json_extract_string", node.this, node.expression, dialect="duckdb")
 
 
 def _now(_: exp.Expression) -> exp.Expression:
@@ -457,7 +466,7 @@ _REWRITES: dict[type[exp.Expression], Callable[[Any], exp.Expression]] = {
     exp.Avg: _average,
     exp.Cast: _cast,
     exp.CurrentTimestamp: _now,
-    exp.JSONExtractScalar: _extract_path,
+    exp.GroupConcat: _listagg,
     exp.RegexpReplace: _regexp_replace,
     exp.SHA2: _sha2,
     exp.SimilarTo: _similar,
@@ -514,7 +523,9 @@ def redshift_error(error: duckdb.Error) -> SqlError:
     for pattern, message in _ERRORS:
         if match := re.search(pattern, text, re.DOTALL):
             return SqlError(message.format(match[0], *match.groups()))
-    return SqlError(text.split("\n\nLINE ")[0].partition(": ")[2] or text)
+    # DuckDB's advice is about DuckDB.
+    text = re.split(r"\n+LINE \d|\n\s*Candidate |\nPossible fixes", text)[0]
+    return SqlError(text.partition(": ")[2] or text)
 
 
 def _plain(error: SqlglotError) -> str:

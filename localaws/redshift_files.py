@@ -256,11 +256,10 @@ def _format(kind: str, options: dict[str, str]) -> tuple[str, str]:
     ending = {"gzip": ".gz", "zstd": ".zst"}.get(compression or "", "")
     packed = f", compression {compression or 'uncompressed'}"
     if kind == "json":
-        return f".json{ending}", f"format json{packed}"
+        return ending, f"format json{packed}"
     header = f", header {str('header' in options).lower()}"
     delimiter = _text(_unescape(options.get("delimiter", "," if kind == "csv" else "|")))
-    extension = f"{'.csv' if kind == 'csv' else ''}{ending}"
-    return extension, f"format csv, delimiter {delimiter}{header}{packed}"
+    return ending, f"format csv, delimiter {delimiter}{header}{packed}"
 
 
 def _require_role(session: Session, options: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ NAMESPACES, WORKGROUPS, TAGS = (
 _NAME = re.compile(r"[a-z0-9-]{3,64}")
 _DATABASE = re.compile(r"[a-z][a-z0-9_]{0,126}")
 #: Words that SQL cannot use as a database's name, or that this engine uses itself.
-_RESERVED_DATABASES = {"temp", "memory", "system", "main"}
+_RESERVED_DATABASES = {"temp", "memory", "system", "main", "localaws"}
 
 #: What AWS sets when a workgroup is created without configParameters.
 _DEFAULT_PARAMETERS = {

@@ -48,6 +48,7 @@ class Found:
     """A relation and its kind: table, temp, view, late, materialized, external or system."""
 
     kind: str
+    database: str
     schema: str
     name: str
     #: A view's query, a system view's DuckDB name, an external table's Glue database.
@@ -56,9 +57,9 @@ class Found:
     search_path: str = ""
 
     def __str__(self) -> str:
-        return (
-            f'temp.main."{self.name}"' if self.kind == "temp" else f'"{self.schema}"."{self.name}"'
-        )
+        if self.kind == "temp":
+            return f'temp.main."{self.name}"'
+        return f'"{self.database}"."{self.schema}"."{self.name}"'
 
 
 class TableLocks:
@@ -271,7 +272,7 @@ class Session:
         self.raise_if_cancelled()
         try:
             # Without the comments before it, and the semicolon after it.
-            outcome = self._dispatch(next(iter(dialect.statements(sql)), ""))
+            outcome = self._dispatch(dialect.clean(sql))
         except duckdb.Error as error:
             raise dialect.redshift_error(error) from None
         except LakeError as error:
@@ -281,7 +282,8 @@ class Session:
         return outcome
 
     def _dispatch(self, sql: str) -> Outcome:
-        first = dialect.words(sql, 3)
+        sql = re.sub(r"(?i)^delete\s+(?!from\b)", "DELETE FROM ", sql)  # FROM is optional
+        first = re.sub(r"[(']", " ", sql).upper().split()[:3]
         for prefix, command in _COMMANDS.items():
             if first[: len(prefix)] == list(prefix):
                 result = command(self, sql)
@@ -437,11 +439,11 @@ class Session:
         """The relation a name stands for, looked up along the search path."""
         if table.catalog and table.catalog != self.warehouse.database:
             raise SqlError(f'cross-database reference to "{table.catalog}" is not available')
-        name = table.name
+        database, name = self.warehouse.database, table.name
         if system := catalog.system_relation(table.db, name, self.cursor, self.warehouse.lake):
-            return Found("system", table.db, name, definition=system)
+            return Found("system", database, table.db, name, definition=system)
         for schema in [table.db] if table.db else ["temp", *self.search_path]:
-            place = ["temp", "main"] if schema == "temp" else [self.warehouse.database, schema]
+            place = ["temp", "main"] if schema == "temp" else [database, schema]
             row = self.cursor.execute(
                 "SELECT CASE database_name WHEN 'temp' THEN 'temp' "
                 "ELSE coalesce(v.kind, 'table') END, v.definition, v.search_path "
@@ -453,11 +455,14 @@ class Session:
                 [*place, name],
             ).fetchone()
             if row and schema not in ("localaws", "main"):
-                return Found(row[0], schema, name, row[1] or "", row[2] or "")
-            if (database := self.glue_database(schema)) is not None and any(
-                each.name == name for each in self.warehouse.lake.tables(database)
-            ):
-                return Found("external", schema, name, definition=database)
+                return Found(row[0], database, schema, name, row[1] or "", row[2] or "")
+            if (glue := self.glue_database(schema)) is not None:
+                try:
+                    self.warehouse.lake.table(glue, name)
+                    return Found("external", database, schema, name, definition=glue)
+                except LakeError as error:
+                    if error.code != "TABLE_NOT_FOUND":
+                        raise
         return None
 
     def require(self, table: exp.Table, *, writable: bool = False) -> Found:
@@ -484,7 +489,9 @@ class Session:
     def tables(self, schema: str) -> list[tuple[str, str]]:
         """Name and type (TABLE, VIEW, EXTERNAL TABLE) of a schema's relations, sorted."""
         if (database := self.glue_database(schema)) is not None:
-            return [(each.name, "EXTERNAL TABLE") for each in self.warehouse.lake.tables(database)]
+            known = database in self.warehouse.lake.databases()
+            tables = self.warehouse.lake.tables(database) if known else []
+            return [(table.name, "EXTERNAL TABLE") for table in tables]
         if schema not in self.schemas():
             raise SqlError(f'schema "{schema}" does not exist')
         rows = self.cursor.execute(
@@ -522,7 +529,7 @@ class Session:
             raise SqlError(f'"{schema}" is an external schema: create its tables in the catalog')
         if schema not in self.schemas():
             raise SqlError(f'schema "{schema}" does not exist')
-        return f'"{schema}"."{table.name}"'
+        return f'"{self.warehouse.database}"."{schema}"."{table.name}"'
 
     # ------------------------------------------------------------ binding
 
