@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 import botocore.exceptions
 
 from localaws import athena_results
-from localaws.athena_admin import _ENGINE, AthenaAdmin, invalid
-from localaws.athena_sql import Cancelled, Execution, Outcome, QueryError, classify
+from localaws.athena_admin import ENGINE_VERSION, AthenaAdmin, invalid
+from localaws.athena_errors import Cancelled, QueryError, athena_error
+from localaws.athena_sql import Execution, classify
+from localaws.athena_writes import Outcome
 from localaws.service import AwsError, Context, Request, Response, now, page
 
 log = logging.getLogger("localaws.athena")
@@ -44,6 +46,7 @@ class Athena(AthenaAdmin):
         self._folder = context.home / "athena"
         self._running: dict[str, Execution] = {}
         self._lock = threading.RLock()
+        self._stopping = False
         self._workers = ThreadPoolExecutor(CONCURRENT_QUERIES, thread_name_prefix="athena")
 
     def start(self) -> None:
@@ -57,6 +60,7 @@ class Athena(AthenaAdmin):
 
     def stop(self) -> None:
         """Interrupt what runs; `start` fails it the next time."""
+        self._stopping = True
         with self._lock:
             running = list(self._running.values())
         for execution in running:
@@ -125,7 +129,7 @@ class Athena(AthenaAdmin):
             "Status": {"State": "QUEUED", "SubmissionDateTime": now().timestamp()},
             "Statistics": {},
             "WorkGroup": group["Name"],
-            "EngineVersion": _ENGINE,
+            "EngineVersion": ENGINE_VERSION,
             "ExecutionParameters": request.get("ExecutionParameters", []),
         }
 
@@ -181,6 +185,8 @@ class Athena(AthenaAdmin):
             state, reason = "FAILED", f"GENERIC_INTERNAL_ERROR: {error}"
         finally:
             shutil.rmtree(execution.folder, ignore_errors=True)
+        if self._stopping:  # the state is closing; `start` fails it the next time
+            return
         if outcome:
             record["ResultConfiguration"]["OutputLocation"] = outcome.location
             record["UpdateCount"] = outcome.update_count
@@ -207,13 +213,7 @@ class Athena(AthenaAdmin):
         if reason:
             status["StateChangeReason"] = reason
         if state == "FAILED":
-            internal = reason.startswith("GENERIC_INTERNAL_ERROR")
-            status["AthenaError"] = {
-                "ErrorCategory": 1 if internal else 2,
-                "ErrorType": 1 if internal else _error_type(reason),
-                "Retryable": internal,
-                "ErrorMessage": reason,
-            }
+            status["AthenaError"] = athena_error(reason)
         with self._lock:
             self._running.pop(record["QueryExecutionId"], None)
             self._executions[record["QueryExecutionId"]] = record
@@ -318,12 +318,3 @@ def _offset(token: str | None) -> int:
 def _client_failure(error: botocore.exceptions.ClientError) -> str:
     details = error.response["Error"]
     return f"{details['Code']}: {details['Message']}"
-
-
-def _error_type(reason: str) -> int:
-    """The number Athena gives a kind of failure (its error catalog)."""
-    if reason.startswith(("SYNTAX_ERROR", "FAILED: ParseException")):
-        return 1006
-    if reason.startswith(("TABLE_NOT_FOUND", "SCHEMA_NOT_FOUND", "HIVE_")):
-        return 1301
-    return 1004

@@ -11,7 +11,7 @@ from localaws.service import AwsError, Request, Response, Service, now, page
 
 CATALOG = "AwsDataCatalog"
 PRIMARY = "primary"
-_ENGINE = {
+ENGINE_VERSION = {
     "SelectedEngineVersion": "AUTO",
     "EffectiveEngineVersion": "Athena engine version 3",
 }
@@ -65,7 +65,8 @@ class AthenaAdmin(Service):
         groups, more = page(self._groups.values(), request, limit=50)
         names = ("Name", "State", "Description", "CreationTime")
         summaries = [
-            {name: group[name] for name in names} | {"EngineVersion": _ENGINE} for group in groups
+            {name: group[name] for name in names} | {"EngineVersion": ENGINE_VERSION}
+            for group in groups
         ]
         return {"WorkGroups": summaries, **more}
 
@@ -105,7 +106,7 @@ class AthenaAdmin(Service):
 
     def ListEngineVersions(self, request: Request) -> Response:
         """The engine versions."""
-        return {"EngineVersions": [_ENGINE]}
+        return {"EngineVersions": [ENGINE_VERSION]}
 
     # Named queries
 
@@ -326,7 +327,11 @@ def _group(name: str, description: str, configuration: dict[str, Any]) -> dict[s
     return {
         "Name": name,
         "State": "ENABLED",
-        "Configuration": {"ResultConfiguration": {}, **configuration, "EngineVersion": _ENGINE},
+        "Configuration": {
+            "ResultConfiguration": {},
+            **configuration,
+            "EngineVersion": ENGINE_VERSION,
+        },
         "Description": description,
         "CreationTime": now().timestamp(),
     }

@@ -86,6 +86,15 @@ class HiveType:
         """Athena's name without parameters, e.g. ``decimal`` or ``row``."""
         return "row" if self.name == "struct" else _SCALARS.get(self.name, ("", self.name))[1]
 
+    def accepts(self, other: HiveType) -> bool:
+        """Whether values of a partition that declares `other` can be read as this type."""
+        if self == other:
+            return True
+        for family in (_INTEGERS, ("float", "double"), ("char", "varchar", "string")):
+            if self.name in family and other.name in family:
+                return family.index(other.name) <= family.index(self.name)
+        return False
+
     def reads(self, found: pa.DataType) -> bool:
         """Whether a Parquet column of type `found` can be read as this type without harm."""
         if isinstance(found, pa.DictionaryType):

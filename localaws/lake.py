@@ -27,7 +27,7 @@ VIEW_PREFIX, VIEW_SUFFIX = "/* Presto View: ", " */"
 #: A partition value that stands for NULL.
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 #: The longest JSON line read (DuckDB sets buffers of this size aside).
-MAX_JSON_LINE_BYTES = 32 << 20
+MAX_JSON_LINE_BYTES = 16 << 20
 
 
 class LakeError(Exception):
@@ -203,7 +203,8 @@ class Lake:
             connection: where `where` is evaluated and the SELECT will run.
             where: a DuckDB condition on partition columns alone. Partitions that it does not
                 hold for are not read; the caller still filters the rows.
-            columns: the columns the query touches, for the bytes scanned (all when None).
+            columns: the columns the query touches (all when None); others may come out NULL,
+                and their bytes are not counted where the format is columnar.
 
         Raises:
             LakeError: HIVE_BAD_DATA and the like.
@@ -235,7 +236,7 @@ class Lake:
         if table.format == "parquet":
             source, scanned = self._parquet(table, files, used)
         else:
-            source = _json(table, files) if table.format == "json" else _csv(table, files)
+            source = _json(table, files, used) if table.format == "json" else _csv(table, files)
             scanned = sum(path.stat().st_size for path in files)
         if not table.partition_keys:
             return Relation(f"SELECT * EXCLUDE (file_index) FROM ({source})", files, scanned)
@@ -254,7 +255,7 @@ class Lake:
         partitions = self.partitions(table)
         for partition in partitions:
             for column in partition.columns:
-                _require_same_type(table, partition, column)
+                _require_matching_type(table, partition, column)
         if not partitions:
             return []
         rows = _values(table, [(str(i), *p.values) for i, p in enumerate(partitions)])
@@ -303,14 +304,17 @@ class Lake:
         return f"SELECT file_index, {select} FROM {source}", scanned
 
 
-def _json(table: LakeTable, files: list[Path]) -> str:
+def _json(table: LakeTable, files: list[Path], used: set[str]) -> str:
     settings = table.serde_parameters
     ignore = settings.get("ignore.malformed.json", "").lower() == "true"
     keys = {
         column.name: settings.get(f"mapping.{column.name}", column.name).lower()
         for column in table.columns
+        if column.name in used
     }
-    structure = orjson.dumps({keys[c.name]: c.type.duckdb for c in table.columns}).decode()
+    structure = orjson.dumps(
+        {keys[c.name]: c.type.duckdb for c in table.columns if c.name in keys}
+    ).decode()
     # Hive's keys know no case; rewriting a line's keys is slow, so only lines that need it pay.
     names = "array_to_string(json_keys(line), '')"
     lowered = (
@@ -318,10 +322,16 @@ def _json(table: LakeTable, files: list[Path]) -> str:
         "list_transform(json_keys(line), lambda k: "
         "(lower(k), json_extract(line, '$.\"' || k || '\"'))))) END"
     )
-    select = ", ".join(f"fields.{_name(keys[c.name])} AS {_name(c.name)}" for c in table.columns)
+    fields = f"json_transform({lowered}, {_text(structure)})" if keys else "NULL"
+    select = ", ".join(
+        f"fields.{_name(keys[c.name])} AS {_name(c.name)}"
+        if c.name in keys
+        else f"CAST(NULL AS {c.type.duckdb}) AS {_name(c.name)}"
+        for c in table.columns
+    )
     return (
-        f"SELECT file_index, {select} FROM (SELECT file_index, "
-        f"json_transform({lowered}, {_text(structure)}) AS fields FROM read_json({_list(files)}, "
+        f"SELECT file_index, {select} FROM (SELECT file_index, {fields} AS fields "
+        f"FROM read_json({_list(files)}, "
         "format = 'newline_delimited', records = 'false', columns = {line: 'JSON'}, "
         f"maximum_object_size = {MAX_JSON_LINE_BYTES}, ignore_errors = {str(ignore).lower()}))"
     )
@@ -366,9 +376,9 @@ def _values(table: LakeTable, rows: list[tuple[str, ...]]) -> str:
     return f"SELECT file_index, {keys} FROM (VALUES {texts}) AS v(file_index, {names})"
 
 
-def _require_same_type(table: LakeTable, partition: Partition, column: Column) -> None:
+def _require_matching_type(table: LakeTable, partition: Partition, column: Column) -> None:
     declared = next((c for c in table.columns if c.name == column.name), column)
-    if declared.type != column.type:
+    if not declared.type.accepts(column.type):
         values = "/".join(
             f"{key.name}={value}"
             for key, value in zip(table.partition_keys, partition.values, strict=True)

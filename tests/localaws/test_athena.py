@@ -199,7 +199,8 @@ def test_results_of_an_unfinished_or_failed_query_are_refused(athena: Athena) ->
     [
         ("7 / 2", "3"),
         ("-7 / 2", "-3"),
-        ("CAST(sum(x) AS double) / count(*)", "2.0"),
+        ("CAST(sum(x) AS double) / 4", "1.5"),
+        ("round(1e2 * count(*) / sum(count(*)) OVER (), 2) + 1 / 2e0", "100.5"),
         ("date_diff('hour', TIMESTAMP '2026-01-01 00:59:00', TIMESTAMP '2026-01-01 02:00:00')",
          "1"),
         ("date_trunc('month', DATE '2026-01-15')", "2026-01-01"),
