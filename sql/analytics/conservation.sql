@@ -10,7 +10,7 @@ WITH runs AS (
         blank_count,
         quarantined_by_reason,
         residual,
-        row_number() OVER (PARTITION BY interval_start ORDER BY ended_at DESC) AS age
+        row_number() OVER (PARTITION BY interval_start ORDER BY ended_at DESC) AS newest_first
     FROM {{ names.glue.database }}.pipeline_runs
     WHERE day = '{{ arrival_date }}'
 )
@@ -22,7 +22,7 @@ SELECT
     duplicate_count,
     blank_count,
     residual,
-    json_format(cast(quarantined_by_reason AS json)) AS quarantined_by_reason
+    json_format(cast(quarantined_by_reason AS JSON)) AS quarantined_by_reason
 FROM runs
-WHERE age = 1
+WHERE newest_first = 1
 ORDER BY interval_start

@@ -12,4 +12,4 @@ WHERE
     year * 10000 + month * 100 + day
     BETWEEN {{ first_date | replace('-', '') }} AND {{ last_date | replace('-', '') }}
 GROUP BY event_type, event_category
-ORDER BY event_count DESC, event_type
+ORDER BY event_count DESC, event_type ASC

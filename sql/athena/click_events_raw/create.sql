@@ -2,31 +2,31 @@
 -- Grain:  one raw line; a line that is not JSON is a row of nulls.
 -- Source: Firehose, by arrival hour (UTC).
 CREATE EXTERNAL TABLE IF NOT EXISTS {{ names.glue.raw_database }}.click_events_raw (
-    event_id string,
-    event_type string,
-    event_timestamp string,
-    `timestamp` string,
-    user_id string,
-    anonymous_id string,
-    session_id string,
-    page string,
-    page_url string,
-    referrer_url string,
-    product_id string,
-    device_type string,
-    browser string,
-    location string,
-    user_type string,
-    price string,
-    quantity string,
-    currency string,
-    order_id string,
-    user_agent string,
-    ip_address string,
-    metadata map<string, string>,
-    additional_data map<string, string>
+    event_id STRING,
+    event_type STRING,
+    event_timestamp STRING,
+    `timestamp` STRING, -- noqa: RF06
+    user_id STRING,
+    anonymous_id STRING,
+    session_id STRING,
+    page STRING,
+    page_url STRING,
+    referrer_url STRING,
+    product_id STRING,
+    device_type STRING,
+    browser STRING,
+    location STRING,
+    user_type STRING,
+    price STRING,
+    quantity STRING,
+    currency STRING,
+    order_id STRING,
+    user_agent STRING,
+    ip_address STRING,
+    metadata MAP<STRING, STRING>,
+    additional_data MAP<STRING, STRING>
 )
-PARTITIONED BY (year int, month int, day int, hour int)
+PARTITIONED BY (year INT, month INT, day INT, hour INT)
 ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'
 WITH SERDEPROPERTIES ('ignore.malformed.json' = 'true')
 STORED AS TEXTFILE

@@ -5,5 +5,5 @@ SELECT count(*) AS loaded_count
 FROM {{ names.glue.database }}.fact_clicks
 WHERE
     {{ touched_hours }}
-    AND arrived_at >= timestamp '{{ interval_start }}'
-    AND arrived_at < timestamp '{{ interval_end }}'
+    AND arrived_at >= TIMESTAMP '{{ interval_start }}'
+    AND arrived_at < TIMESTAMP '{{ interval_end }}'

@@ -2,36 +2,36 @@
 -- Grain:  one event: (event_id, event_timestamp).
 -- Source: glue/clean_events.py, by event hour (UTC).
 CREATE EXTERNAL TABLE IF NOT EXISTS {{ names.glue.database }}.fact_clicks (
-    event_id string,
-    is_event_id_derived boolean,
-    event_type string,
-    event_category string,
-    event_timestamp timestamp,
-    user_id string,
-    anonymous_id string,
-    session_id string,
-    page string,
-    page_url string,
-    referrer_url string,
-    product_id string,
-    device_type string,
-    browser string,
-    location string,
-    user_type string,
-    price decimal(18, 4),
-    quantity int,
-    currency string,
-    order_id string,
-    is_bot boolean,
-    is_clock_skewed boolean,
-    metadata map<string, string>,
-    payload_hash bigint,
-    arrived_at timestamp,
-    source_object string,
-    source_line bigint,
-    processed_timestamp timestamp
+    event_id STRING,
+    is_event_id_derived BOOLEAN,
+    event_type STRING,
+    event_category STRING,
+    event_timestamp TIMESTAMP,
+    user_id STRING,
+    anonymous_id STRING,
+    session_id STRING,
+    page STRING,
+    page_url STRING,
+    referrer_url STRING,
+    product_id STRING,
+    device_type STRING,
+    browser STRING,
+    location STRING,
+    user_type STRING,
+    price DECIMAL(18, 4),
+    quantity INT,
+    currency STRING,
+    order_id STRING,
+    is_bot BOOLEAN,
+    is_clock_skewed BOOLEAN,
+    metadata MAP<STRING, STRING>,
+    payload_hash BIGINT,
+    arrived_at TIMESTAMP,
+    source_object STRING,
+    source_line BIGINT,
+    processed_timestamp TIMESTAMP
 )
-PARTITIONED BY (year int, month int, day int, hour int)
-STORED AS PARQUET
+PARTITIONED BY (year INT, month INT, day INT, hour INT)
+STORED AS PARQUET -- noqa: PRS
 LOCATION 's3://{{ names.buckets.processed }}/{{ names.prefixes.lake }}fact_clicks/'
 TBLPROPERTIES ('parquet.compression' = 'ZSTD')

@@ -12,7 +12,7 @@ SELECT
     source_object,
     source_line,
     CASE WHEN is_clock_skewed THEN 1 ELSE 0 END AS clock_skew,
-    coalesce(user_id, anonymous_id) AS identity,
+    coalesce(user_id, anonymous_id) AS user_key,
     year * 1000000 + month * 10000 + day * 100 + hour AS partition_hour,
     year(event_timestamp) * 1000000 + month(event_timestamp) * 10000
     + day(event_timestamp) * 100 + hour(event_timestamp) AS event_hour

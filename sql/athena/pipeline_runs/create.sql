@@ -2,24 +2,24 @@
 -- Grain:  one run of the clean job over one interval.
 -- Source: glue/clean_events.py, by day of the interval's start.
 CREATE EXTERNAL TABLE IF NOT EXISTS {{ names.glue.database }}.pipeline_runs (
-    run_id string,
-    job_name string,
-    interval_start timestamp,
-    interval_end timestamp,
-    started_at timestamp,
-    ended_at timestamp,
-    object_count bigint,
-    line_count bigint,
-    loaded_count bigint,
-    duplicate_count bigint,
-    quarantined_count bigint,
-    blank_count bigint,
-    displaced_count bigint,
-    residual bigint,
-    quarantined_by_reason map<string, bigint>,
-    touched_hours array<timestamp>
+    run_id STRING,
+    job_name STRING,
+    interval_start TIMESTAMP,
+    interval_end TIMESTAMP,
+    started_at TIMESTAMP,
+    ended_at TIMESTAMP,
+    object_count BIGINT,
+    line_count BIGINT,
+    loaded_count BIGINT,
+    duplicate_count BIGINT,
+    quarantined_count BIGINT,
+    blank_count BIGINT,
+    displaced_count BIGINT,
+    residual BIGINT,
+    quarantined_by_reason MAP<STRING, BIGINT>,
+    touched_hours ARRAY<TIMESTAMP>
 )
-PARTITIONED BY (day string)
-STORED AS PARQUET
+PARTITIONED BY (day STRING)
+STORED AS PARQUET -- noqa: PRS
 LOCATION 's3://{{ names.buckets.processed }}/{{ names.prefixes.lake }}pipeline_runs/'
 TBLPROPERTIES ('parquet.compression' = 'ZSTD')

@@ -3,7 +3,7 @@
 -- Source: pipeline_runs.
 SELECT
     residual,
-    quarantined_count / cast(greatest(line_count, 1) AS double) AS quarantined_share
+    quarantined_count / cast(greatest(line_count, 1) AS DOUBLE) AS quarantined_share
 FROM {{ names.glue.database }}.pipeline_runs
 WHERE
     day = '{{ interval_start[:10] }}'

@@ -11,8 +11,8 @@ SELECT
     blank_count,
     displaced_count,
     residual,
-    json_format(cast(quarantined_by_reason AS json)) AS quarantined_by_reason,
-    json_format(cast(touched_hours AS json)) AS touched_hours
+    json_format(cast(quarantined_by_reason AS JSON)) AS quarantined_by_reason,
+    json_format(cast(touched_hours AS JSON)) AS touched_hours
 FROM {{ names.glue.database }}.pipeline_runs
 WHERE
     day = '{{ interval_start[:10] }}'

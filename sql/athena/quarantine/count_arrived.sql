@@ -5,5 +5,5 @@ SELECT count(*) AS quarantined_count
 FROM {{ names.glue.database }}.quarantine
 WHERE
     day = '{{ interval_start[:10] }}'
-    AND arrived_at >= timestamp '{{ interval_start }}'
-    AND arrived_at < timestamp '{{ interval_end }}'
+    AND arrived_at >= TIMESTAMP '{{ interval_start }}'
+    AND arrived_at < TIMESTAMP '{{ interval_end }}'

@@ -2,15 +2,15 @@
 -- Grain:  one rejected line: (source_object, source_line).
 -- Source: glue/clean_events.py, by day of arrival (UTC).
 CREATE EXTERNAL TABLE IF NOT EXISTS {{ names.glue.database }}.quarantine (
-    reason string,
-    detail string,
-    raw_bytes binary,
-    source_object string,
-    source_line bigint,
-    arrived_at timestamp,
-    processed_timestamp timestamp
+    reason STRING,
+    detail STRING,
+    raw_bytes BINARY,
+    source_object STRING,
+    source_line BIGINT,
+    arrived_at TIMESTAMP,
+    processed_timestamp TIMESTAMP
 )
-PARTITIONED BY (day string)
-STORED AS PARQUET
+PARTITIONED BY (day STRING)
+STORED AS PARQUET -- noqa: PRS
 LOCATION 's3://{{ names.buckets.errors }}/quarantine/'
 TBLPROPERTIES ('parquet.compression' = 'ZSTD')

@@ -2,7 +2,7 @@
 -- Grain:  one identity: user_id, else anonymous_id.
 -- Source: fact_clicks.
 CREATE TABLE IF NOT EXISTS {{ names.redshift.schema }}.dim_users (
-    identity VARCHAR(65535) NOT NULL,
+    user_key VARCHAR(65535) NOT NULL,
     is_anonymous BOOLEAN NOT NULL,
     first_seen_at TIMESTAMP NOT NULL,
     last_seen_at TIMESTAMP NOT NULL,
@@ -11,4 +11,4 @@ CREATE TABLE IF NOT EXISTS {{ names.redshift.schema }}.dim_users (
 )
 -- ALL while it is small, then spread by Redshift itself.
 DISTSTYLE AUTO
-SORTKEY (identity)
+SORTKEY (user_key)

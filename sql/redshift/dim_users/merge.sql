@@ -3,22 +3,24 @@
 -- Source: dim_users_staged (stage.sql).
 MERGE INTO {{ names.redshift.schema }}.dim_users
 USING dim_users_staged AS staged
-ON dim_users.identity = staged.identity
-WHEN MATCHED THEN UPDATE SET
-    is_anonymous = staged.is_anonymous,
-    first_seen_at = staged.first_seen_at,
-    last_seen_at = staged.last_seen_at,
-    event_count = staged.event_count,
-    purchase_count = staged.purchase_count
+    ON dim_users.user_key = staged.user_key
+WHEN MATCHED THEN
+    UPDATE
+        SET
+            is_anonymous = staged.is_anonymous,
+            first_seen_at = staged.first_seen_at,
+            last_seen_at = staged.last_seen_at,
+            event_count = staged.event_count,
+            purchase_count = staged.purchase_count
 WHEN NOT MATCHED THEN INSERT (
-    identity,
+    user_key,
     is_anonymous,
     first_seen_at,
     last_seen_at,
     event_count,
     purchase_count
 ) VALUES (
-    staged.identity,
+    staged.user_key,
     staged.is_anonymous,
     staged.first_seen_at,
     staged.last_seen_at,
