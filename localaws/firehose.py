@@ -17,6 +17,7 @@ import threading
 import zoneinfo
 from binascii import Error as Base64Error
 from binascii import a2b_base64
+from pathlib import Path
 from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
@@ -67,10 +68,13 @@ class Firehose(Service):
         self._folder = context.home / "firehose"
         self._lock = threading.RLock()
         self._streams = {
-            record["name"]: Stream(context, record, self._folder / record["name"])
+            record["name"]: Stream(context, record, self._spool_folder(record["name"]))
             for record in self._records.values()
         }
         self._started = False
+
+    def _spool_folder(self, name: str) -> Path:
+        return self._folder / f"{name}.spool"  # never "." or "..", which are good names
 
     def start(self) -> None:
         """Take up delivery where the last process stopped."""
@@ -124,7 +128,7 @@ class Firehose(Service):
                 "tags": _merged_tags({}, request.get("Tags") or []),
                 **self._source(request, created),
             }
-            stream = Stream(self.context, record, self._folder / name)
+            stream = Stream(self.context, record, self._spool_folder(name))
             self._records[name] = record
             self._streams[name] = stream
             if self._started:

@@ -126,7 +126,7 @@ class Stream:
             try:
                 self._deliver(segment)
                 failures = 0
-            except (BotoCoreError, ClientError, OSError) as error:
+            except Exception as error:  # whatever it is, the records wait and are tried again
                 if self._stopping.is_set():
                     return
                 self._report(error)
@@ -242,7 +242,7 @@ class Stream:
                         busy = True
                     if answer.get("NextShardIterator"):
                         iterators[shard] = answer["NextShardIterator"]
-            except (BotoCoreError, ClientError, OSError) as error:
+            except Exception as error:
                 # The tokens are dropped: the next round starts again from the checkpoints.
                 iterators.clear()
                 if not self._stopping.wait(1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -26,8 +26,7 @@ _PARAMETERS = {
 class Transform:
     """The processors of one stream, called with each batch.
 
-    A Lambda function is invoked with the records of one batch at most (AWS gathers up to
-    BufferSizeInMBs); what it answers follows
+    A Lambda function is invoked with up to BufferSizeInMBs of one batch; what it answers follows
     https://docs.aws.amazon.com/firehose/latest/dev/data-transformation-status-model.html.
     """
 
@@ -65,14 +64,19 @@ class Transform:
                 raise ValueError(f"The processor {type} has no parameter {sorted(unknown)[0]}.")
             if type == "Lambda" and not parameters.get("LambdaArn"):
                 raise ValueError("The processor Lambda needs the parameter LambdaArn.")
-            if not parameters.get("NumberOfRetries", "0").isdigit():
-                raise ValueError("NumberOfRetries must be a whole number.")
+            for name in ("NumberOfRetries", "BufferSizeInMBs"):
+                if not parameters.get(name, "1").replace(".", "", 1).isdigit():
+                    raise ValueError(f"{name} must be a number.")
 
     def __call__(self, records: list[bytes], arrived: float) -> tuple[list[bytes], list[bytes]]:
         """The records to deliver, and the lines for the error object."""
         refused: list[bytes] = []
         if self._lambda:
-            records, refused = self._invoke(records, arrived, self._lambda)
+            given, records = records, []
+            for chunk in _chunks(given, float(self._lambda.get("BufferSizeInMBs", "1"))):
+                kept, failed = self._invoke(chunk, arrived, self._lambda)
+                records += kept
+                refused += failed
         if self._delimiter:
             records = [record + self._delimiter for record in records]
         return records, refused
@@ -94,7 +98,7 @@ class Transform:
                 for id, record in zip(ids, records, strict=True)
             ],
         }
-        retries = int(parameters.get("NumberOfRetries", "3"))
+        retries = int(float(parameters.get("NumberOfRetries", "3")))
         attempt = 1
         answers, code, message = self._call(parameters["LambdaArn"], event)
         while answers is None and attempt <= retries:
@@ -104,8 +108,9 @@ class Transform:
         for id, record in zip(ids, records, strict=True):
             answer = (answers or {}).get(id)
             result = answer.get("result") if answer else None
-            if answer and result == "Ok":
-                kept.append(base64.b64decode(answer.get("data") or ""))
+            data = _data(answer) if answer and result == "Ok" else None
+            if data is not None:
+                kept.append(data)
             elif result != "Dropped":
                 if answers is not None:
                     code, message = _reason(id, result)
@@ -144,7 +149,28 @@ class Transform:
             return None, "Lambda.JsonProcessingException", f"The answer has no records: {error!r}"
 
 
+def _chunks(records: list[bytes], megabytes: float) -> Iterator[list[bytes]]:
+    chunk: list[bytes] = []
+    size = 0
+    for record in records:
+        if chunk and size + len(record) > megabytes * (1 << 20):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(record)
+        size += len(record)
+    yield chunk
+
+
+def _data(answer: dict[str, Any]) -> bytes | None:
+    try:
+        return base64.b64decode(answer["data"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def _reason(id: str, result: object) -> tuple[str, str]:
+    if result == "Ok":
+        return "Lambda.InvalidData", f"The function's data for the record {id} is not base64."
     if result is None:
         return "Lambda.MissingRecordId", f"The function answered nothing for the record {id}."
     return "Lambda.ProcessingFailedStatus", f"The function answered the record with {result!r}."

@@ -17,6 +17,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -76,7 +77,7 @@ def install(folder: Path) -> None:
 
     def stream_folder(stream: dict[str, Any]) -> Path:
         region, account = stream["StreamARN"].split(":")[3:5]
-        return folder / account / region / stream["StreamName"]
+        return folder / account / region / f"{quote(stream['StreamName'], safe='')}.stream"
 
     def keep_on_disk(stream: dict[str, Any], id: str, shard: dict[str, Any]) -> None:
         if not isinstance(shard["records"], Records):

@@ -33,7 +33,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = logging.getLogger("localaws")
 
 HEALTH_PATH = "/_localaws/health"
-#: How long a change of MiniStack's control plane may lie in memory only. A kill loses at most this.
+#: How long a change of MiniStack's control plane lies in memory only, and a kill can lose it
+#: (longer when its state is so large that saving takes a noticeable time).
 SAVE_INTERVAL_SECONDS = 0.5
 
 _READS = ("Get", "List", "Describe", "BatchGet", "Search", "Filter")
@@ -170,7 +171,11 @@ class Gateway:
             unsaved, self._unsaved = self._unsaved, set()
             started = time.perf_counter()
             for name in unsaved:
-                await self._save(self._ministack.SERVICE_NAME_ALIASES.get(name, name))
+                try:
+                    await self._save(self._ministack.SERVICE_NAME_ALIASES.get(name, name))
+                except Exception as error:  # MiniStack's threads may change what is copied
+                    log.warning("the state of %s will be saved again: %s", name, error)
+                    self._unsaved.add(name)
             # A large state takes long to copy, and nothing is answered meanwhile.
             pause = max(SAVE_INTERVAL_SECONDS, 5 * (time.perf_counter() - started))
 
@@ -187,7 +192,7 @@ class Gateway:
 
 
 def _write_state(key: str, state: Any) -> None:
-    """MiniStack's save_state with the fast JSON encoder (its own takes ten times as long)."""
+    """MiniStack's save_state by json.dumps, which encodes in C (json.dump does not)."""
     from ministack.core import persistence
 
     wrapped = {"__ministack_format__": persistence._state_format_version(key), "payload": state}

@@ -192,6 +192,7 @@ def handler(event, context):
         text = base64.b64decode(record["data"]).decode()
         result = {"drop": "Dropped", "fail": "ProcessingFailed"}.get(text, "Ok")
         data = base64.b64encode((text.upper() + "\\n").encode()).decode()
+        data = "?" if text == "garble" else data
         return {"recordId": record["recordId"], "result": result, "data": data}
     return {"records": [one(r) for r in event["records"] if r["data"] != "bG9zdA=="]}
 """
@@ -226,7 +227,7 @@ def test_a_lambda_function_transforms_and_its_failures_go_to_the_error_prefix(
             ],
         },
     )
-    to.put(stream, b"one", b"drop", b"fail", b"lost", b"two")
+    to.put(stream, b"one", b"drop", b"fail", b"lost", b"garble", b"two")
     to.put(stream, b"boom")
     assert list(to.wait(prefix="good/", timeout=30).values()) == [b"ONE\nTWO\n"]
     ((key, body),) = to.wait(prefix="bad/").items()
@@ -235,9 +236,10 @@ def test_a_lambda_function_transforms_and_its_failures_go_to_the_error_prefix(
     assert [(line["errorCode"], line["rawData"], line["attemptsMade"]) for line in lines] == [
         ("Lambda.ProcessingFailedStatus", "ZmFpbA==", 1),
         ("Lambda.MissingRecordId", "bG9zdA==", 1),
+        ("Lambda.InvalidData", "Z2FyYmxl", 1),
         ("Lambda.FunctionError", "Ym9vbQ==", 2),
     ]
-    assert "no such luck" in lines[2]["errorMessage"]
+    assert "no such luck" in lines[3]["errorMessage"]
 
 
 def test_records_wait_for_a_bucket_that_is_missing_and_the_log_says_so(
@@ -277,7 +279,7 @@ def test_a_spool_that_cannot_be_written_fails_each_record(
     to: Destination, aws: EmbeddedAws
 ) -> None:
     stream = to.stream()
-    folder = aws.home / "firehose" / stream
+    folder = aws.home / "firehose" / f"{stream}.spool"
     folder.rename(moved := folder.with_suffix(".moved"))
     try:
         answer = to.put(stream, b"a", b"b")
@@ -607,4 +609,4 @@ def test_a_deleted_stream_is_gone_with_its_spool(to: Destination, aws: EmbeddedA
     to.firehose.delete_delivery_stream(DeliveryStreamName=to.streams.pop())
     with refused("ResourceNotFoundException"):
         to.describe(stream)
-    assert not (aws.home / "firehose" / stream).exists()
+    assert not (aws.home / "firehose" / f"{stream}.spool").exists()

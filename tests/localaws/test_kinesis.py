@@ -89,3 +89,21 @@ def test_a_stream_made_again_under_the_same_name_is_empty(kinesis: Any, stream: 
     kinesis.delete_stream(StreamName=stream)
     kinesis.create_stream(StreamName=stream, ShardCount=2)
     assert [read(kinesis, stream, id) for id in shards(kinesis, stream)] == [[], []]
+
+
+def test_a_name_that_is_a_path_stays_inside_its_folder(kinesis: Any, aws: EmbeddedAws) -> None:
+    before = {path.name for path in aws.home.iterdir()} | {"firehose", "kinesis"}
+    firehose = aws.client("firehose")
+    firehose.create_delivery_stream(
+        DeliveryStreamName="..",
+        S3DestinationConfiguration={
+            "RoleARN": "arn:aws:iam::000000000000:role/any",
+            "BucketARN": "arn:aws:s3:::any",
+        },
+    )
+    kinesis.create_stream(StreamName="..", ShardCount=1)
+    put(kinesis, "..", range(3))
+    firehose.delete_delivery_stream(DeliveryStreamName="..")
+    kinesis.delete_stream(StreamName="..")
+    after = {path.name for path in aws.home.iterdir()}
+    assert {name for name in after ^ before if not name.startswith("state.")} == set()

@@ -203,13 +203,13 @@ def test_ten_thousand_acknowledged_records_survive_a_kill_once_each(own: Embedde
         assert answer["FailedPutCount"] == 0
     assert lines(own, "clicks") == []
     own.kill()
-    (segment,) = (own.home / "firehose" / "clicks").glob("*.segment")
+    (segment,) = (own.home / "firehose" / "clicks.spool").glob("*.segment")
     with segment.open("ab") as file:  # the frame of a batch that was never acknowledged
         file.write(segment.read_bytes()[:1000])
     own.command("start")
     firehose.put_record(DeliveryStreamName="clicks", Record={"Data": b"10000\n"})
     assert wait_for(own, "clicks", 10_001) == list(range(10_001))
-    assert list((own.home / "firehose" / "clicks").iterdir()) == []
+    assert list((own.home / "firehose" / "clicks.spool").iterdir()) == []
 
 
 def test_a_clean_stop_keeps_the_buffer(own: EmbeddedAws) -> None:
@@ -226,7 +226,7 @@ def test_a_delivery_that_is_repeated_after_a_kill_replaces_its_object(own: Embed
     make_stream(own, "clicks", interval=3)
     time.sleep(SAVED)
     own.client("firehose").put_record(DeliveryStreamName="clicks", Record={"Data": b"1\n"})
-    (segment,) = (own.home / "firehose" / "clicks").glob("*.segment")
+    (segment,) = (own.home / "firehose" / "clicks.spool").glob("*.segment")
     copy = segment.read_bytes()
     assert wait_for(own, "clicks", 1) == [1]
     own.kill()
