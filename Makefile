@@ -32,7 +32,7 @@ LOCALAWS_ENV := .venv-localaws/.stamp
 
 ##@ Run
 demo: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## The whole pipeline on a day of traffic (EVENTS=200000)
-	@$(RUN) scripts.demo
+	@PYTHONPATH=plugins $(RUN) scripts.demo
 
 up: provision $(AIRFLOW_ENV) ## Start Airflow and the embedded AWS, and leave them running
 	@$(AIRFLOW) start
