@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import fnmatch
 import hashlib
-import io
 import logging
-import math
 import re
 import shutil
 import threading
@@ -19,14 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import botocore.exceptions
-import orjson
 from sqlglot import exp
 
 from localaws import redshift_dialect as dialect
+from localaws import redshift_results as results
 from localaws.lake import Lake, LakeError
 from localaws.redshift_dialect import SqlError
 from localaws.redshift_serverless import NAMESPACES, WORKGROUPS
-from localaws.redshift_sql import Outcome, Session, Warehouse
+from localaws.redshift_sql import Session, Warehouse
 from localaws.service import AwsError, Context, Request, Response, Service, now, page
 
 log = logging.getLogger("localaws.redshift")
@@ -34,7 +31,6 @@ log = logging.getLogger("localaws.redshift")
 MAX_SQL_BYTES = 100 * 1024
 MAX_BATCH = 40
 MAX_ACTIVE_STATEMENTS = 500
-MAX_RESULT_BYTES = 500 << 20
 #: AWS keeps a statement and its result for a day.
 RETENTION = dt.timedelta(hours=24)
 #: How often what is older is looked for.
@@ -42,6 +38,12 @@ FORGET_SECONDS = 3600
 WORKERS = 8
 ENDED = ("FINISHED", "FAILED", "ABORTED")
 _NO_RESULT = "Query does not have result. Please check query status with DescribeStatement."
+_NO_SESSIONS = "send statements that share temporary tables as one BatchExecuteStatement"
+_NOT_HERE = {
+    "SessionId": _NO_SESSIONS,
+    "SessionKeepAliveSeconds": _NO_SESSIONS,
+    "WithEvent": "the embedded EventBridge takes no events of AWS services; use DescribeStatement",
+}
 
 
 class RedshiftData(Service):
@@ -58,6 +60,7 @@ class RedshiftData(Service):
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="redshift")
         # One lock for the records: they are few and small.
         self._changed = threading.Condition(threading.RLock())
+        self._stopping = False
         #: What has not ended, and of it what has a session and what was cancelled.
         self._active: dict[str, dict[str, Any]] = {}
         self._sessions: dict[str, Session] = {}
@@ -77,10 +80,13 @@ class RedshiftData(Service):
                 )
 
     def stop(self) -> None:
-        """Interrupt what runs."""
+        """Interrupt what runs; the next start says so in its record."""
+        self._stopping = True
         for session in list(self._sessions.values()):
             session.cancel()
         self._workers.shutdown(wait=True, cancel_futures=True)
+        for warehouse in self._warehouses.values():
+            warehouse.close()
 
     # ------------------------------------------------------------ statements
 
@@ -126,13 +132,9 @@ class RedshiftData(Service):
         parameters = {item["name"]: item["value"] for item in request.get("Parameters", [])}
         self._check_parameters(sqls, parameters)
         target = self._target(request)
-        for member in ("SessionId", "SessionKeepAliveSeconds"):
+        for member, remedy in _NOT_HERE.items():
             if request.get(member):
-                raise AwsError(
-                    "ValidationException",
-                    f"{member}: the embedded AWS keeps no sessions. Send statements that share "
-                    "temporary tables as one BatchExecuteStatement.",
-                )
+                raise AwsError("ValidationException", f"{member} is not available here: {remedy}.")
         token = request.get("ClientToken")
         with self._changed:
             identifier = str(uuid.uuid4())
@@ -161,7 +163,6 @@ class RedshiftData(Service):
                 "ResultFormat": request.get("ResultFormat", "JSON"),
                 "StatementName": request.get("StatementName", ""),
                 "QueryParameters": request.get("Parameters", []),
-                "WithEvent": bool(request.get("WithEvent")),
                 "RedshiftPid": 1073750000 + self._pid,
                 "CreatedAt": _timestamp(),
                 **target,
@@ -241,10 +242,12 @@ class RedshiftData(Service):
         """The record once the statement ended, or WaitTimeSeconds passed."""
         deadline = time.monotonic() + min(int(request.get("WaitTimeSeconds") or 0), 30)
         with self._changed:
-            while record["Status"] not in ENDED and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
+            while True:
                 record = self._statements.get(record["Id"]) or record
-        return record
+                left = deadline - time.monotonic()
+                if record["Status"] in ENDED or left <= 0:
+                    return record
+                self._changed.wait(left)
 
     # ------------------------------------------------------------ running
 
@@ -261,6 +264,8 @@ class RedshiftData(Service):
             status, reason = "FAILED", f"ERROR: the embedded AWS failed: {error!r}"
         if status == "FAILED" and record["Id"] in self._cancelled:
             status = "ABORTED"
+        if self._stopping and status == "FAILED":
+            return
         if record["Status"] not in ENDED:  # a cancel before it started has ended it
             record["Duration"] = time.monotonic_ns() - started
             self._end(record, status, reason)
@@ -309,7 +314,7 @@ class RedshiftData(Service):
         state: dict[str, Any] = {"Status": "FAILED"}
         try:
             outcome = session.run(dialect.with_parameters(sql, values))
-            size = self._keep(part["Id"], outcome, record["ResultFormat"])
+            size = results.write(self._results / part["Id"], outcome, record["ResultFormat"])
             state = {
                 "Status": "FINISHED",
                 "HasResultSet": outcome.columns is not None,
@@ -332,13 +337,16 @@ class RedshiftData(Service):
         namespace = namespaces.get(name)
         if namespace is None:
             raise SqlError(f"workgroup {workgroup} was deleted")
-        with self._changed:  # a namespace made anew under its old name is another one
-            key = namespace["namespaceId"]
-            if key not in self._warehouses:
-                self._warehouses[key] = Warehouse(
+        with self._changed:
+            warehouse = self._warehouses.get(name)
+            if warehouse is None or warehouse.namespace_id != namespace["namespaceId"]:
+                if warehouse is not None:  # of a namespace that was deleted
+                    warehouse.close()
+                warehouse = Warehouse(
                     self.context, self._lake, lambda: namespaces.get(name) or namespace
                 )
-            return self._warehouses[key]
+                self._warehouses[name] = warehouse
+            return warehouse
 
     def _move(self, record: dict[str, Any], status: str, session: Session | None = None) -> bool:
         """Take the next state, unless the statement was cancelled meanwhile."""
@@ -364,29 +372,6 @@ class RedshiftData(Service):
             self._sessions.pop(record["Id"], None)
             self._cancelled.discard(record["Id"])
             self._changed.notify_all()
-        if record["WithEvent"]:
-            self._send_event(record)
-
-    def _send_event(self, record: dict[str, Any]) -> None:
-        detail = {
-            "principal": record.get("DbUser", ""),
-            "statementName": record["StatementName"],
-            "statementId": record["Id"],
-            "redshiftQueryId": 0,
-            "state": record["Status"],
-            "rows": record["ResultRows"],
-            "expireAt": int(time.time() + RETENTION.total_seconds()),
-        }
-        self.context.client("events").put_events(
-            Entries=[
-                {
-                    "Source": "aws.redshift-data",
-                    "DetailType": "Redshift Data Statement Status Change",
-                    "Detail": orjson.dumps(detail).decode(),
-                    "Resources": [record["Id"]],
-                }
-            ]
-        )
 
     def _forget_old(self) -> None:
         if time.monotonic() - self._forgot_at < FORGET_SECONDS:
@@ -403,49 +388,6 @@ class RedshiftData(Service):
 
     # ------------------------------------------------------------ results
 
-    def _keep(self, identifier: str, outcome: Outcome, result_format: str) -> int:
-        """Write the rows to disk, one file a page; returns their size as Redshift counts it."""
-        if outcome.columns is None or outcome.batches is None:
-            return 0
-        folder = self._results / identifier
-        folder.mkdir(parents=True, exist_ok=True)
-        size = rows = 0
-        number = 0
-        for batch in outcome.batches:
-            values = [
-                [_text(value, kind) for value in column.to_pylist()]
-                for column, (_, kind) in zip(batch.columns, outcome.columns, strict=True)
-            ]
-            lines = list(zip(*values, strict=True))
-            if not lines:
-                continue
-            if result_format == "CSV":
-                text = io.StringIO()
-                csv.writer(text).writerows(
-                    [str(v).lower() if isinstance(v, bool) else v for v in line] for line in lines
-                )
-                records: Any = [{"CSVRecords": text.getvalue()}]
-                size += len(text.getvalue())
-            else:
-                records = [[_field(value) for value in line] for line in lines]
-                size += sum(
-                    len(str(value)) for line in lines for value in line if value is not None
-                )
-            if size > MAX_RESULT_BYTES:
-                raise SqlError(f"the result is larger than {MAX_RESULT_BYTES >> 20} MB; UNLOAD it")
-            rows += len(lines)
-            (folder / f"{number}.json").write_bytes(orjson.dumps(records))
-            number += 1
-        head = {
-            "ColumnMetadata": [_metadata(name, kind) for name, kind in outcome.columns],
-            "TotalNumRows": rows,
-            "Pages": number,
-            "ResultFormat": result_format,
-        }
-        (folder / "head.json").write_bytes(orjson.dumps(head))
-        outcome.rows = rows
-        return size
-
     def GetStatementResult(self, request: Request) -> Response:
         """One page of a result, as typed fields."""
         return self._result(request, "JSON")
@@ -460,28 +402,23 @@ class RedshiftData(Service):
             part = self._await(part, request)
         if part["Status"] != "FINISHED" or not part["HasResultSet"]:
             raise AwsError("ResourceNotFoundException", _NO_RESULT)
-        folder = self._results / request["Id"]
-        if not folder.exists():
+        head = results.read(self._results / request["Id"], "head")
+        if head is None:
             raise AwsError(
                 "ResourceNotFoundException",
                 f"{_NO_RESULT} A batch's results have the ids of its SubStatements.",
             )
-        head = orjson.loads((folder / "head.json").read_bytes())
         if head["ResultFormat"] != result_format:
             other = "GetStatementResultV2" if result_format == "JSON" else "GetStatementResult"
             raise AwsError(
                 "ValidationException",
                 f"The result of {request['Id']} is {head['ResultFormat']}: call {other}.",
             )
-        numbers, token = _page(list(range(head["Pages"])), request, limit=1)
-        records = orjson.loads((folder / f"{numbers[0]}.json").read_bytes()) if numbers else []
-        answer = {
-            "Records": records,
-            "ColumnMetadata": head["ColumnMetadata"],
-            "TotalNumRows": head["TotalNumRows"],
-            **token,
-        }
-        return answer | ({"ResultFormat": "CSV"} if result_format == "CSV" else {})
+        numbers, token = _page(list(range(head.pop("Pages"))), request, limit=1)
+        records = [results.read(self._results / request["Id"], str(number)) for number in numbers]
+        if result_format == "JSON":
+            del head["ResultFormat"]
+        return {"Records": records[0] if records else [], **head, **token}
 
     # ------------------------------------------------------------ looking at statements
 
@@ -607,7 +544,7 @@ class RedshiftData(Service):
 
         def columns(session: Session) -> list[dict[str, Any]]:
             return [
-                _metadata(column, kind) | {"schemaName": owner, "tableName": name}
+                results.metadata(column, kind) | {"schemaName": owner, "tableName": name}
                 for owner in session.schemas()
                 if schema in (None, owner)
                 for name, _ in session.tables(owner)
@@ -671,57 +608,6 @@ def _like(name: str, pattern: str | None) -> bool:
         return True
     glob = fnmatch.translate(re.sub(r"([\[\]?*])", r"[\1]", pattern).replace("%", "*"))
     return re.fullmatch(glob.replace("_", "."), name) is not None
-
-
-def _text(value: Any, kind: str) -> Any:
-    """A value of a DuckDB type as JSON can carry it; dates and times in Redshift's spelling."""
-    if kind == "HUGEINT" and value is not None and abs(value) < 1 << 63:
-        return int(value)  # the sum of integers
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dt.datetime):
-        text = value.replace(tzinfo=None).isoformat(" ")
-        if value.microsecond:
-            text = text.rstrip("0")
-        return text + ("+00" if value.tzinfo else "")
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list | dict):
-        return orjson.dumps(value, default=str).decode()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
-
-
-def _field(value: Any) -> dict[str, Any]:
-    """The Field union of a value."""
-    if value is None:
-        return {"isNull": True}
-    if isinstance(value, bool):
-        return {"booleanValue": value}
-    if isinstance(value, int):
-        return {"longValue": value}
-    if isinstance(value, float):
-        return {"doubleValue": value}
-    return {"stringValue": value}
-
-
-def _metadata(name: str, kind: str) -> dict[str, Any]:
-    type_name, precision, scale = dialect.api_type(kind)
-    return {
-        "isCaseSensitive": type_name in ("varchar", "super"),
-        "isCurrency": False,
-        "isSigned": type_name.startswith(("int", "float", "numeric")),
-        "label": name,
-        "name": name,
-        "nullable": 1,
-        "precision": precision,
-        "scale": scale,
-        "schemaName": "",
-        "tableName": "",
-        "typeName": type_name,
-        "length": 0,
-    }
 
 
 def _timestamp() -> str:

@@ -1,4 +1,10 @@
-"""Runs Redshift SQL: a namespace's DuckDB file, the Glue catalog beside it, transactions."""
+"""Runs Redshift SQL: a namespace's DuckDB file, the Glue catalog beside it, transactions.
+
+Known differences from Redshift: division and averages of decimals are FLOAT8, SUM of BIGINT is
+BIGINT, CHAR is not padded, lengths are cut in characters where they are cast (but checked in bytes
+where they are stored), nested columns of the lake are always SUPER, and grants are recorded, not
+enforced.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +30,8 @@ from localaws.service import Context
 
 MEMORY_LIMIT = "512MB"
 BATCH_ROWS = 1000
+#: How long a database stays open after its last statement.
+IDLE_SECONDS = 5.0
 #: How often a waiting statement looks whether it was cancelled.
 POLL_SECONDS = 0.2
 
@@ -115,7 +123,7 @@ class TableLocks:
 
 
 class Warehouse:
-    """A namespace's database file: open while statements run on it, closed when none does.
+    """A namespace's database file, open while statements run on it and for a moment after.
 
     Closing gives the memory back and checkpoints; a kill leaves the last committed state.
 
@@ -130,15 +138,18 @@ class Warehouse:
     ) -> None:
         self.context, self.lake, self._namespace = context, lake, namespace
         self.database: str = namespace()["dbName"]
+        self.namespace_id: str = namespace()["namespaceId"]
         self.locks = TableLocks()
         self._lock = threading.Lock()
         self._root: duckdb.DuckDBPyConnection | None = None
         self._users = 0
+        self._closer = threading.Timer(0, self.close)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
         """A session with settings and temporary tables of its own."""
         with self._lock:
+            self._closer.cancel()
             if self._root is None:
                 self._root = self._open()
             self._users += 1
@@ -149,9 +160,17 @@ class Warehouse:
             session.close()
             with self._lock:
                 self._users -= 1
-                if not self._users and self._root is not None:
-                    self._root.close()
-                    self._root = None
+                if not self._users:
+                    self._closer = threading.Timer(IDLE_SECONDS, self.close)
+                    self._closer.daemon = True
+                    self._closer.start()
+
+    def close(self) -> None:
+        """Close the file unless a session is open."""
+        with self._lock:
+            if not self._users and self._root is not None:
+                self._root.close()
+                self._root = None
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         home = self.context.home / "redshift"
@@ -312,7 +331,7 @@ class Session:
             )
         relation = self.cursor.sql(dialect.write(self.bind(tree)))
         columns = list(zip(relation.columns, map(str, relation.types), strict=True))
-        return Outcome(columns=columns, batches=iter(relation.to_arrow_reader(BATCH_ROWS)))
+        return Outcome(columns=columns, batches=_read(relation))
 
     def select(self, sql: str) -> str:
         """The DuckDB SQL of a Redshift query."""
@@ -600,6 +619,16 @@ class Session:
             if column.type.children
         )
         return f"SELECT * {f'REPLACE ({nested})' if nested else ''} FROM ({relation.sql})"
+
+
+def _read(relation: duckdb.DuckDBPyRelation) -> Iterator[pa.RecordBatch]:
+    """A query's rows; it fails here when it fails while it runs."""
+    try:
+        yield from relation.to_arrow_reader(BATCH_ROWS)
+    except duckdb.Error as error:
+        raise dialect.redshift_error(error) from None
+    except (pa.ArrowException, OSError) as error:  # DuckDB's error as Arrow hands it on
+        raise SqlError(str(error).partition("Error: ")[2] or str(error)) from None
 
 
 def _rename(table: exp.Table, name: str) -> None:
