@@ -15,14 +15,21 @@ STRICT = {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
 END = '{"\\u0001end":""}'
 END_KEY = "\u0001end"
 
-# Marks a number kept as text; a private-use character, so that nothing else looks like it.
+# Numbers that change when Jackson copies them: fractions, exponents and minus zero. Such a number
+# is put between quotes, after a private-use character by which it is found again.
 MARK = "\ue000"
-STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-NUMBER = r"-?(?:0|[1-9][0-9]{0,999})(?:\.[0-9]{1,999})?(?:[eE][+-]?[0-9]{1,9})?"
-# Only these numbers change when Jackson copies them: fractions, exponents and minus zero.
-FRAGILE_NUMBER = r"[:,\[]\s*+(?:-?[0-9]++[.eE]|-0)"
+MARKED_NUMBER = f'"?{MARK}([-+.0-9eE]+)"?'
+WHOLE = "-?(?:0|[1-9][0-9]{0,999}+)"
+EXPONENT = "[eE][+-]?[0-9]{1,9}+"
+FRAGILE = rf"(?:{WHOLE}(?:\.[0-9]{{1,999}}+(?:{EXPONENT})?|{EXPONENT})|-0)(?=\s*+[,}}\]])"
+# Quick, but also finds what only looks like a number inside a string. The quote then set ends that
+# string before the mark, which no JSON allows: the text is refused, and read again by the second.
+FRAGILE_ANYWHERE = rf"([:,\[]\s*+)({FRAGILE})"
 # All loops are possessive: they run without recursion, however long the line.
-NEXT_NUMBER = rf'(?s)\G((?:[^"0-9-]++|{STRING})*+)({NUMBER})(?=\s*+[,}}\]])'
+STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+FRAGILE_OUTSIDE_STRINGS = (
+    rf'(?s)\G((?:[^":,\[]++|{STRING}|[:,\[](?!\s*+{FRAGILE}))*+[:,\[]\s*+)({FRAGILE})'
+)
 NEXT_JOINT = rf'(?s)\G((?:[^"}}]++|{STRING}|\}}(?!\s*+\{{))*+\}})\s*+(?=\{{)'
 NOT_A_JSON_NUMBER = r"[:,\[]\s*+[-+]?(?:NaN|Infinity|INF)\s*+[,}\]]"
 LONE_SURROGATE = (
@@ -38,14 +45,29 @@ def with_object(rows: DataFrame, text: str, into: str) -> DataFrame:
     text, numbers digit by digit as sent.
     """
     source = F.col(text)
-    is_fragile = source.rlike(FRAGILE_NUMBER) & ~source.contains(MARK)
-    marked = F.regexp_replace(source, NEXT_NUMBER, f'$1"{MARK}$2"')
+
+    def marked(pattern: str) -> Column:
+        return _values(F.regexp_replace(source, pattern, f'$1"{MARK}$2"'))
+
     unmarked = F.transform_values(
-        into, lambda _, value: F.regexp_replace(value, f'"?{MARK}([-+.0-9eE]+)"?', "$1")
+        into,
+        lambda _, value: F.when(
+            value.contains(MARK), F.regexp_replace(value, MARKED_NUMBER, "$1")
+        ).otherwise(value),
     )
+    is_fragile = source.rlike(FRAGILE_ANYWHERE) & ~source.contains(MARK)
     return (
         rows.withColumn("_fragile", is_fragile)
-        .withColumn("_values", _values(F.when(F.col("_fragile"), marked).otherwise(source)))
+        .withColumn(
+            "_values",
+            F.when(F.col("_fragile"), marked(FRAGILE_ANYWHERE)).otherwise(_values(source)),
+        )
+        .withColumn(
+            "_values",
+            F.when(
+                F.col("_fragile") & F.col("_values").isNull(), marked(FRAGILE_OUTSIDE_STRINGS)
+            ).otherwise(F.col("_values")),
+        )
         .withColumn(into, F.when(_count(F.col("_values")) == 1, F.col("_values")[0]))
         .withColumn(into, F.when(F.col("_fragile"), unmarked).otherwise(F.col(into)))
         .drop("_fragile", "_values")
