@@ -324,6 +324,32 @@ def test_partitions_are_unknown_until_repair_adds_them(athena: Athena) -> None:
     assert athena.rows("SELECT count(*) FROM repair") == [["2"]]
 
 
+def test_repair_names_a_value_with_a_colon_but_leaves_it_out(athena: Athena) -> None:
+    athena.put("colon/at=03:00/a.json", b'{"x":1}\n')
+    athena.ok(
+        "CREATE EXTERNAL TABLE colon (x int) PARTITIONED BY (at string) "
+        f"STORED AS TEXTFILE LOCATION 's3://{athena.bucket}/colon/'"
+    )
+    assert athena.lines("MSCK REPAIR TABLE colon") == [
+        "Partitions not in metastore:\tcolon:at=03:00"
+    ]
+    assert athena.lines("SHOW PARTITIONS colon") == []
+
+
+def test_deleted_and_replaced_objects_of_a_versioned_bucket_are_not_read(athena: Athena) -> None:
+    bucket = f"{athena.bucket}-versioned"
+    athena.s3.create_bucket(Bucket=bucket)
+    athena.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for key, body in (("t/a", b'{"x":1}\n'), ("t/b", b'{"x":2}\n'), ("t/b", b'{"x":3}\n')):
+        athena.s3.put_object(Bucket=bucket, Key=key, Body=body)
+    athena.s3.delete_object(Bucket=bucket, Key="t/a")
+    athena.ok(
+        "CREATE EXTERNAL TABLE versioned (x int) ROW FORMAT SERDE "
+        f"'org.openx.data.jsonserde.JsonSerDe' LOCATION 's3://{bucket}/t/'"
+    )
+    assert athena.rows("SELECT x FROM versioned") == [["3"]]
+
+
 def test_json_lines_are_typed_and_a_malformed_line_is_a_row_of_nulls(
     athena: Athena, raw: str, clicks: str
 ) -> None:
@@ -379,6 +405,10 @@ def test_an_outer_join_does_not_lose_rows_to_pruning(athena: Athena, clicks: str
     sql = "SELECT count(*) FROM (VALUES 1, 9) AS v(h) LEFT JOIN clicks ON h = hour WHERE {}"
     assert athena.rows(sql.format("hour IS NULL")) == [["1"]]
     assert athena.rows(sql.format("hour = 1 OR hour IS NULL")) == [["11"]]
+    assert athena.rows(
+        "SELECT count(*) FROM clicks RIGHT JOIN (VALUES 1, 9) AS v(h) ON h = hour "
+        "WHERE hour IS NULL"
+    ) == [["1"]]
 
 
 def test_parquet_scans_only_the_columns_it_needs(athena: Athena, clicks: str) -> None:
