@@ -1,0 +1,108 @@
+"""What clickstream_daily asks of AWS: its templates, rendered by Airflow itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+RENDER = """
+import json
+from datetime import datetime, timedelta, UTC
+from airflow.dag_processing.dagbag import DagBag
+from clickstream.interval import hours_predicate, resolve
+
+form_date, hourly = {arguments}
+dag = DagBag("dags").dags["clickstream_daily"]
+interval = resolve(
+    form_date=form_date, data_interval=None, run_after=datetime(2026, 11, 21, 7, tzinfo=UTC),
+    length=timedelta(hours=1) if hourly else timedelta(days=1), delivery_delay=None,
+)
+
+class Xcoms:
+    def xcom_pull(self, task_ids, **_):
+        touched = hours_predicate([datetime(2026, 11, 20, 23), datetime(2026, 11, 21, 0)])
+        return {{
+            "resolve_interval": interval.to_xcom(),
+            "clean_events": "jr_1",
+            "read_ledger": {{"touched_hours": touched}},
+        }}[task_ids]
+
+rendered = {{}}
+for task in dag.tasks:
+    if task.is_mapped:
+        continue
+    task.render_template_fields({{
+        "ti": Xcoms(), "dag": dag, "params": {{}},
+        # A run of the REST API or of an asset has no logical date: these must not be needed.
+        "data_interval_start": None, "logical_date": None,
+    }})
+    rendered[task.task_id] = {{
+        name: getattr(task, name) for name in task.template_fields
+        if isinstance(getattr(task, name, None), (str, list, dict))
+    }}
+rendered["cron"] = dag.timetable.expression
+print(json.dumps(rendered, default=str))
+"""
+
+
+@pytest.fixture(scope="module")
+def render(in_airflow: Callable[..., str]) -> Callable[..., dict]:
+    def run(form_date: str | None, hourly: bool = False) -> dict:
+        code = RENDER.format(arguments=(form_date, hourly))
+        settings = {"CLICKSTREAM_SCHEDULE": "hourly" if hourly else "daily"}
+        return json.loads(in_airflow(code, **settings).splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def daily(render: Callable[..., dict]) -> dict:
+    return render("2026-11-20")
+
+
+def test_a_days_run_waits_for_and_cleans_that_day(daily: dict) -> None:
+    raw = daily["wait_for_raw"]
+    assert raw["bucket_name"] == "clickstream-dev-raw-000000000000"
+    assert raw["bucket_key"] == "clickstream/year=2026/month=11/day=20/*"
+    assert daily["clean_events"]["job_name"] == "clickstream-dev-clean-events"
+    assert daily["clean_events"]["script_args"] == {
+        "--interval-start": "2026-11-20 00:00:00",
+        "--interval-end": "2026-11-21 00:00:00",
+    }
+    assert daily["crawl_lake"]["crawler_name"] == "clickstream-dev-lake"
+    assert daily["cron"] == "0 0 * * *"
+
+
+def test_one_setting_makes_it_hourly(render: Callable[..., dict]) -> None:
+    hourly = render(None, hourly=True)
+    assert hourly["cron"] == "0 * * * *"
+    assert hourly["wait_for_raw"]["bucket_key"].endswith("/day=21/hour=06/*")
+    assert hourly["clean_events"]["script_args"]["--interval-end"] == "2026-11-21 07:00:00"
+
+
+def test_the_load_is_one_transaction_over_the_touched_hours_only(daily: dict) -> None:
+    statements = [
+        " ".join(line for line in sql.splitlines() if not line.startswith("--")).split()
+        for sql in daily["load_redshift"]["sql"]
+    ]
+    assert [words[0] for words in statements] == [
+        *("SET", "DELETE", "DELETE", "INSERT", "CREATE", "MERGE", "INSERT")
+    ]
+    touched = (
+        "((year = 2026 AND month = 11 AND day IN (21) AND hour IN (0)) OR "
+        "(year = 2026 AND month = 11 AND day IN (20) AND hour IN (23)))"
+    )
+    for words in statements:
+        if words[0] not in ("SET", "MERGE"):
+            assert touched in " ".join(words)
+    assert "{" not in json.dumps(daily["load_redshift"]["sql"])
+
+
+def test_the_repairs_are_whole_statements(daily: dict) -> None:
+    assert (
+        daily["repair_raw"]["query"]
+        .strip()
+        .endswith("MSCK REPAIR TABLE clickstream_raw.click_events_raw")
+    )
