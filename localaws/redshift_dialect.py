@@ -295,8 +295,9 @@ def read_duckdb(sql: str) -> exp.Expression:
 
 
 def _navigation(tree: exp.Expression) -> exp.Expression:
-    """SUPER navigation (``t.metadata.utm_source``): JSON paths, and text where text is compared."""
-    sources = {source.alias_or_name for source in tree.find_all(exp.Table, exp.Subquery, exp.CTE)}
+    """SUPER navigation (``t.metadata.utm_source``): a JSON path; text or a number if compared."""
+    relations = tree.find_all(exp.Table, exp.Subquery, exp.CTE, exp.UDTF)
+    sources = {relation.alias_or_name for relation in relations}
     for node in list(tree.find_all(exp.Column, exp.Dot, exp.Bracket)):
         if isinstance(node.parent, exp.Dot | exp.Bracket) and node.arg_key == "this":
             continue
@@ -304,12 +305,13 @@ def _navigation(tree: exp.Expression) -> exp.Expression:
         if steps is None:
             continue
         base, path = steps
-        comparison = isinstance(
-            node.parent, exp.EQ | exp.NEQ | exp.In | exp.Like | exp.ILike | exp.GT | exp.LT
-        )
-        function = "json_extract_string" if comparison else "json_extract"
+        parent = node.parent
+        compared = isinstance(parent, exp.Predicate) and not isinstance(parent, exp.Is)
+        function = "json_extract_string" if compared else "json_extract"
         value = exp.func(function, base, exp.Literal.string("$" + path), dialect="duckdb")
-        named = isinstance(node.parent, exp.Select) and node.arg_key == "expressions"
+        if compared and any(other.is_number for other in parent.iter_expressions()):
+            value = exp.TryCast(this=value, to=exp.DataType.build("DOUBLE"))
+        named = isinstance(parent, exp.Select) and node.arg_key == "expressions"
         node.replace(exp.alias_(value, node.name, quoted=True) if named else value)
     return tree
 

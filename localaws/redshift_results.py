@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
 from localaws import redshift_dialect as dialect
 from localaws.redshift_dialect import SqlError
@@ -30,7 +31,7 @@ def write(folder: Path, outcome: Outcome, result_format: str) -> int:
     size = pages = 0
     for batch in outcome.batches:
         columns = [
-            [_value(value, kind) for value in column.to_pylist()]
+            _values(column, kind)
             for column, (_, kind) in zip(batch.columns, outcome.columns, strict=True)
         ]
         rows = list(zip(*columns, strict=True))
@@ -59,6 +60,13 @@ def read(folder: Path, name: str) -> Any:
     return orjson.loads(path.read_bytes()) if path.exists() else None
 
 
+def _values(column: pa.Array, kind: str) -> list[Any]:
+    if kind == "TIMESTAMP WITH TIME ZONE":  # in UTC; a zone would want the system's database
+        times = column.cast(pa.timestamp("us")).to_pylist()
+        return [None if time is None else f"{_value(time, kind)}+00" for time in times]
+    return [_value(value, kind) for value in column.to_pylist()]
+
+
 def _value(value: Any, kind: str) -> Any:
     """A value of a DuckDB type as JSON can carry it; dates and times in Redshift's spelling."""
     if kind == "HUGEINT" and value is not None and abs(value) < 1 << 63:
@@ -66,10 +74,8 @@ def _value(value: Any, kind: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dt.datetime):
-        text = value.replace(tzinfo=None).isoformat(" ")
-        if value.microsecond:
-            text = text.rstrip("0")
-        return text + ("+00" if value.tzinfo else "")
+        text = value.isoformat(" ")
+        return text.rstrip("0") if value.microsecond else text
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, list | dict):

@@ -273,9 +273,10 @@ class Session:
 
     def lock(self, *tables: str) -> None:
         """Take write locks; a transaction that has seen no data yet then sees the newest."""
+        tables = tuple(table for table in tables if not table.startswith("temp."))  # one's own
         for table in tables:
             self.warehouse.locks.acquire(self, table)
-        if self.snapshot is None:
+        if tables and self.snapshot is None:
             self.cursor.execute("ROLLBACK")
             self._begin()
             self.snapshot = self._began

@@ -525,6 +525,26 @@ def test_a_transaction_that_read_before_another_wrote_fails_with_error_1023(
     assert warehouse.rows(f"SELECT id FROM {table}") == [(2,)]
 
 
+def test_temporary_tables_of_one_name_do_not_meet(
+    warehouse: Warehouse, gate: tuple[str, Callable[[], object]]
+) -> None:
+    closed, open_gate = gate
+    late = warehouse.submit(
+        f"SELECT COUNT(*) FROM {closed}",
+        f"INSERT INTO {closed} VALUES (1)",
+        "CREATE TEMP TABLE staged AS SELECT 1 AS id",
+        "INSERT INTO staged VALUES (2)",
+        "SELECT COUNT(*) FROM staged",
+    )
+    wait_for(lambda: sub_states(warehouse, late)[0] == "FINISHED")
+    warehouse.run("CREATE TEMP TABLE staged (id INT)", "INSERT INTO staged VALUES (1)")
+    open_gate()
+    found = warehouse.end(late)
+    assert found["Status"] == "FINISHED", found["Error"]
+    counted = warehouse.data.get_statement_result(Id=f"{late}:5")
+    assert counted["Records"] == [[{"longValue": 2}]]
+
+
 def test_a_deadlock_ends_one_of_the_two(
     warehouse: Warehouse, table: str, gate: tuple[str, Callable[[], object]]
 ) -> None:
@@ -707,6 +727,19 @@ def test_redshifts_functions_mean_what_they_mean_there(warehouse: Warehouse) -> 
     selected = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(expected))
     (row,) = warehouse.rows(f"SELECT {selected} FROM GENERATE_SERIES(1, 4) AS g(n)")
     assert dict(zip(expected, row, strict=True)) == expected
+
+
+def test_nested_values_are_reached_by_name(warehouse: Warehouse, table: str) -> None:
+    warehouse.run(f"ALTER TABLE {table} ADD COLUMN extra SUPER")
+    warehouse.run(
+        f"""INSERT INTO {table} (id, extra) VALUES
+        (1, JSON_PARSE('{{"a": {{"b": ["x", 7]}}, "n": 5}}')), (2, NULL)"""
+    )
+    assert warehouse.rows(
+        f"SELECT t.extra.a.b[0]::VARCHAR, extra.n, t.extra['n']::INT + 1, v.one FROM {table} AS t, "
+        "(VALUES (1)) AS v(one) WHERE t.extra.a.b[0] = 'x' AND t.extra.n BETWEEN 4 AND 6"
+    ) == [("x", "5", 6, 1)]
+    assert warehouse.rows(f"SELECT id FROM {table} WHERE extra.n IS NULL") == [(2,)]
 
 
 def test_windows_are_computed(warehouse: Warehouse) -> None:
