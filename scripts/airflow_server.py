@@ -131,7 +131,7 @@ class Server:
     def health(self) -> dict[str, str]:
         """Each component's health as the API server sees it; empty when it does not answer."""
         try:
-            answer = httpx.get(f"{self.address}/api/v2/monitor/health", trust_env=False, timeout=5)
+            answer = httpx.get(f"{self.address}/api/v2/monitor/health", trust_env=False, timeout=10)
             return {name: part["status"] or "unknown" for name, part in answer.json().items()}
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
             return {}

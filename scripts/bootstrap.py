@@ -15,7 +15,7 @@ TOOLS = ".venv-tools"
 OLDEST, NEWEST = (3, 11), (3, 13)
 
 
-def main(environment, *requirements):
+def main(environment: str, *requirements: str) -> None:
     """Make `environment` hold what `requirements` pin, and nothing else."""
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         sys.exit(
@@ -32,7 +32,7 @@ def main(environment, *requirements):
     print(f"{environment}: ready after {time.monotonic() - started:.0f} s")
 
 
-def make_tools(requirements):
+def make_tools(requirements: tuple) -> None:
     """Make the environment that holds uv, with what every Python brings along."""
     run(
         "install python3-venv (Debian, Ubuntu) or a Python that has venv and ensurepip",
@@ -45,7 +45,7 @@ def make_tools(requirements):
     )
 
 
-def make_environment(environment, requirements):
+def make_environment(environment: str, requirements: tuple) -> None:
     """Make an environment by uv; what is there and right is not installed again."""
     os.environ.update(UV_PYTHON_DOWNLOADS="never")
     uv, python = TOOLS + "/bin/uv", environment + "/bin/python"
@@ -59,7 +59,7 @@ def make_environment(environment, requirements):
     )
 
 
-def run(remedy, *command):
+def run(remedy: str, *command: str) -> None:
     """Run a command; when it fails, stop with what it said last and the remedy."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:

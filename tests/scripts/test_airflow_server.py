@@ -207,14 +207,14 @@ def test_keys_are_made_once_for_their_owner_only(airflow: LocalAirflow) -> None:
 
 
 def test_a_component_that_dies_is_started_again(airflow: LocalAirflow) -> None:
-    victim = next(p for p in airflow.processes() if "triggerer" in p.cmdline())
-    victim.kill()
-    assert wait_until(
-        lambda: any(
-            "triggerer" in p.cmdline() and p.pid != victim.pid for p in airflow.processes()
-        ),
-        30,
-    )
+    supervisor = psutil.Process(int((airflow.home / "lock").read_text()))
+
+    def triggerers() -> set[int]:
+        return {p.pid for p in supervisor.children() if "triggerer" in p.cmdline()}
+
+    (victim,) = triggerers()
+    psutil.Process(victim).kill()
+    assert wait_until(lambda: triggerers() - {victim}, 30)
 
 
 def test_after_a_killed_supervisor_stop_ends_what_it_left_and_start_works(
