@@ -22,11 +22,11 @@ ISO_TIME: Final = (
 EPOCH_MILLIS: Final = r"^[0-9]{13}(?:\.[0-9]{1,6})?$"
 # Written so, a decimal fits decimal(18,4) (plain) or decimal(38,18) (scientific) with every digit.
 PLAIN_DECIMAL: Final = r"^-?[0-9]{1,14}(?:\.[0-9]{1,4}0*)?$"
-SCIENTIFIC: Final = r"^-?[0-9](?:\.[0-9]{1,9})?[eE][+-]?0?[0-9]$"
+SCIENTIFIC: Final = r"^-?[0-9]{1,9}(?:\.[0-9]{1,9})?[eE][+-]?0?[0-9]$"
 WHOLE_NUMBER: Final = r"^-?[0-9]{1,10}(?:\.0+)?$"
-PERSONAL_VALUE: Final = (
-    r'(?i)"(user[_-]?agent|ip|(?:client|remote|real)[_-]?ip|(?:ip|remote)[_-]?addr(?:ess)?'
-    r'|x-(?:forwarded-for|real-ip))"\s*:\s*(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^,}\]"\[{]+)'
+# A personal key inside a JSON value, also where that value is JSON text inside JSON.
+PERSONAL_KEY_INSIDE: Final = (
+    rf'(?i)"(?:{"|".join("[_-]?".join(k) for k in c.PERSONAL_KEYS)})\\*"\s*:'
 )
 
 
@@ -105,7 +105,7 @@ def with_metadata(lines: DataFrame) -> DataFrame:
     """Turns `metadata` into a map of its own entries and the fields the contract does not know.
 
     Where both have a key, metadata's entry keeps it and the field is stored as `event.<key>`.
-    Personal keys are left out, also inside JSON values.
+    Personal keys are left out, and JSON values with such a key inside.
     """
     unknown = F.map_filter("object", lambda name, _: _is_unknown(name))
     clashing = F.arrays_overlap(F.map_keys("_unknown"), F.map_keys("_own"))
@@ -120,20 +120,18 @@ def with_metadata(lines: DataFrame) -> DataFrame:
         F.coalesce(F.col("_own"), F.create_map().cast("map<string,string>")),
     )
     impersonal = F.map_filter(
-        "_entries", lambda name, _: ~F.translate(F.lower(name), "_-", "").isin(c.PERSONAL_KEYS)
-    )
-    redacted = F.transform_values(
-        impersonal,
-        lambda _, value: F.when(
-            value.rlike(r"^[\[{]"), F.regexp_replace(value, PERSONAL_VALUE, '"$1":null')
-        ).otherwise(value),
+        "_entries",
+        lambda name, value: (
+            ~F.translate(F.lower(name), "_-", "").isin(c.PERSONAL_KEYS)
+            & ~F.coalesce(_starts_container(value) & value.rlike(PERSONAL_KEY_INSIDE), F.lit(False))
+        ),
     )
     return (
         lines.withColumn("_unknown", unknown)
         .transform(j.with_object, "metadata", "_own")
         .withColumn("_entries", entries)
         .withColumn("_metadata_text", F.col("metadata"))
-        .withColumn("metadata", redacted)
+        .withColumn("metadata", impersonal)
         .drop("_unknown", "_entries")
     )
 

@@ -11,6 +11,9 @@ from pyspark.sql import functions as F
 
 STRICT = {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
 
+# Jackson's limit of 1,000 levels, one of them the array we put around a text.
+MAX_DEPTH = 1000
+
 # Closes the array around a text, so that a text which closes it itself ("{}] junk") is noticed.
 END = '{"\\u0001end":""}'
 END_KEY = "\u0001end"
@@ -102,7 +105,7 @@ def syntax_reason(text: Column) -> Column:
         F.when(wrapped.isNotNull() & F.map_contains_key(wrapped, END_KEY), "NOT_AN_OBJECT")
         .when(_count(split) > 1, "CONCATENATED")
         .when(text.rlike(NOT_A_JSON_NUMBER) | text.rlike("[0-9]{1001}"), "NUMERIC")
-        .when(brackets > 1000, "DEPTH")
+        .when(brackets >= MAX_DEPTH, "DEPTH")
         .otherwise("JSON_SYNTAX")
     )
 

@@ -18,7 +18,6 @@ WHOLE_FILES: Final = {
     "spark.sql.files.openCostInBytes": str(1 << 40),
 }
 ROW_IN_PARTITION: Final = (1 << 33) - 1
-MAX_KEY: Final = 4 * 1024
 # First character (from 1) and length of year, month, day and hour in the folder below the root.
 HOUR_DIGITS: Final = ((6, 4), (17, 2), (24, 2), (32, 2))
 HOUR_FOLDER: Final = re.compile(r"year=\d{4}/month=\d\d/day=\d\d/hour=\d\d/")
@@ -33,13 +32,14 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 def read_lines(spark: SparkSession, root: str, paths: list[str]) -> DataFrame:
     """Reads the lines of all objects in `paths`; fails where one cannot be read to its end."""
+    if "/year=" in root:
+        raise ValueError(f"{root} must not contain /year=, which marks where arrival hours begin")
     for name, value in WHOLE_FILES.items():
         spark.conf.set(name, value)
     # "\n" alone ends a line: the default also splits on "\r".
     text = spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true").text(paths)
-    files = text.inputFiles()
-    start = len(files[0]) - len(_below_root(files[0])) if files else 0
-    encoded = F.substring("_metadata.file_path", start + 1, MAX_KEY)
+    path = F.col("_metadata.file_path")
+    encoded = F.substr(path, F.instr(path, "/year=") + 1)
     return text.select(
         "value",
         F.when(encoded.contains("%"), F.url_decode(F.replace(encoded, F.lit("+"), F.lit("%2B"))))
@@ -63,6 +63,8 @@ def salvage_lines(spark: SparkSession, root: str, paths: list[str]) -> DataFrame
 
 def damaged_objects(spark: SparkSession, paths: list[str]) -> list[str]:
     """Those of the gzip objects `paths` that do not decompress to their end."""
+    if not paths:
+        return []
     objects = spark.sparkContext.binaryFiles(",".join(paths))
     return objects.filter(lambda item: inflate(item[1])[1] is not None).keys().collect()
 
