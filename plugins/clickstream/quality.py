@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ def run_checks(config: Config, interval: Interval, entry: LedgerEntry) -> dict[s
     from clickstream.engines import athena_arguments, render
     from clickstream.expectations import fact_clicks_suite, pipeline_runs_suite
 
+    # It tells its own classes' story at level INFO.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_sql(
@@ -61,13 +64,19 @@ def run_checks(config: Config, interval: Interval, entry: LedgerEntry) -> dict[s
         "run_id": entry.run_id,
         "interval_start": interval.to_xcom()["start"],
     }
+
+    def select(table: str) -> str:
+        # GX wants a text that begins with SELECT, not with the file's header.
+        sql = render(config, f"athena/{table}/quality.sql", **values)
+        return "\n".join(line for line in sql.splitlines() if not line.startswith("--"))
+
     suites: dict[str, Callable[[], gx.ExpectationSuite]] = {
         "fact_clicks": lambda: fact_clicks_suite(interval, entry),
         "pipeline_runs": pipeline_runs_suite,
     }
     return {
         table: validate(
-            source.add_query_asset(table, render(config, f"athena/{table}/quality.sql", **values)),
+            source.add_query_asset(table, select(table)),
             suite(),
         )
         for table, suite in suites.items()

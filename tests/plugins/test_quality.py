@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -56,7 +56,7 @@ Validate = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def validate(tmp_path: Path) -> Iterator[Validate]:
+def validate(tmp_path: Path) -> Validate:
     """Validates 100 good rows in which `changes` are made (row number -> columns)."""
 
     def run(changes: dict[int, dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def validate(tmp_path: Path) -> Iterator[Validate]:
         asset = source.add_query_asset("fact_clicks", f"SELECT {', '.join(ROW)} FROM clicks")
         return {"fact_clicks": quality.validate(asset, fact_clicks_suite(INTERVAL, ENTRY))}
 
-    yield run
+    return run
 
 
 def test_good_rows_pass_every_check(validate: Validate) -> None:
