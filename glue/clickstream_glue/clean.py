@@ -32,6 +32,8 @@ SPARK_SETTINGS: Final = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Without it Spark sorts every row again by partition before it writes: twice as slow.
     "spark.sql.maxConcurrentOutputFileWriters": "64",
+    # Its gain is a pushed-down null check; its cost on long expressions is minutes of planning.
+    "spark.sql.constraintPropagation.enabled": "false",
     # The files are listed by name: to look them up in a Spark job costs more than it saves.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "1000",
 }
@@ -170,6 +172,9 @@ def _clean(
     _append_rejected(spark, job, events, losers, old_quarantine, started_at)
 
     storage.delete_files(spark, old_facts + old_quarantine)
+    # In this order: Spark plans what is left of a cache anew, and unkept this plan is enormous.
+    if losers:
+        losers.unpersist()
     parsed.events.unpersist()
 
     # What the ledger claims is read back from what now lies there.

@@ -47,6 +47,7 @@ def read_events(lines: DataFrame, max_line_bytes: int = c.MAX_LINE_BYTES) -> Dat
         .transform(with_parsed_object, max_line_bytes)
         .transform(with_fields)
         .transform(with_metadata)
+        .transform(with_wrong_types)
         .transform(with_typed_values)
         .transform(with_verdict)
         .transform(select_event)
@@ -136,6 +137,19 @@ def with_metadata(lines: DataFrame) -> DataFrame:
     )
 
 
+def with_wrong_types(lines: DataFrame) -> DataFrame:
+    """Adds `_wrong_types`, the text fields that were sent as an object or an array.
+
+    As text both look like a string of JSON; only lines in which one does are parsed for it.
+    """
+    may_hold = reduce(or_, (_starts_container(F.col(name)) for name in c.STRING_FIELDS))
+    return (
+        lines.withColumn("_suspect", F.when(may_hold, F.col("line")))
+        .transform(j.with_containers, "_suspect", c.STRING_FIELDS, "_wrong_types")
+        .drop("_suspect")
+    )
+
+
 def with_typed_values(lines: DataFrame) -> DataFrame:
     """Adds the typed columns; null where the text does not fit."""
     agent = F.lower("user_agent")
@@ -165,8 +179,6 @@ def with_typed_values(lines: DataFrame) -> DataFrame:
 
 def with_verdict(lines: DataFrame) -> DataFrame:
     """Completes `reason` and `detail` by what the contract asks of the fields."""
-    may_hold = reduce(or_, (_starts_container(F.col(name)) for name in c.STRING_FIELDS))
-    wrong_type = F.when(may_hold, F.array_join(j.containers(F.col("line"), c.STRING_FIELDS), ", "))
     metadata_is_wrong = F.col("_metadata_text").isNotNull() & F.col("_own").isNull()
     missing = F.concat_ws(
         ", ",
@@ -186,7 +198,7 @@ def with_verdict(lines: DataFrame) -> DataFrame:
     verdict = (
         F.when(F.col("reason").isNotNull(), F.struct("reason", "detail"))
         .when(j.has_equal_keys(F.col("object")), _verdict("DUP_KEY", F.lit("event")))
-        .when(wrong_type != "", _verdict("TYPE", wrong_type))
+        .when(F.col("_wrong_types") != "", _verdict("TYPE", F.col("_wrong_types")))
         .when(metadata_is_wrong, _verdict("TYPE", F.coalesce(metadata_name, F.lit("metadata"))))
         .when(j.has_equal_keys(F.col("_own")), _verdict("DUP_KEY", F.lit("metadata")))
         .when(missing != "", _verdict("MISSING_FIELD", missing))

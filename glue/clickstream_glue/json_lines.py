@@ -110,16 +110,16 @@ def syntax_reason(text: Column) -> Column:
     )
 
 
-def containers(text: Column, names: list[str]) -> Column:
-    """The names, among the given, whose value in the object is itself an object or an array."""
-    typed = [
-        F.from_json(text, ",".join(f"`{name}` {kind}" for name in names), STRICT)
-        for kind in ("map<string,string>", "array<string>")
-    ]
-    found = [
-        F.when(typed[0][name].isNotNull() | typed[1][name].isNotNull(), name) for name in names
-    ]
-    return F.array_compact(F.array(*found))
+def with_containers(rows: DataFrame, text: str, names: list[str], into: str) -> DataFrame:
+    """Adds the names, among the given, whose value in the object is an object or an array."""
+    for kind in ("map<string,string>", "array<string>"):
+        schema = ",".join(f"`{name}` {kind}" for name in names)
+        rows = rows.withColumn(f"_{kind[:3]}", F.from_json(text, schema, STRICT))
+    found = (
+        F.when(F.col(f"_map.{name}").isNotNull() | F.col(f"_arr.{name}").isNotNull(), name)
+        for name in names
+    )
+    return rows.withColumn(into, F.concat_ws(", ", *found)).drop("_map", "_arr")
 
 
 def _values(text: Column) -> Column:

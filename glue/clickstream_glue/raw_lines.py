@@ -6,7 +6,6 @@ import re
 import sys
 import zlib
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
@@ -21,6 +20,7 @@ ROW_IN_PARTITION: Final = (1 << 33) - 1
 # First character (from 1) and length of year, month, day and hour in the folder below the root.
 HOUR_DIGITS: Final = ((6, 4), (17, 2), (24, 2), (32, 2))
 HOUR_FOLDER: Final = re.compile(r"year=\d{4}/month=\d\d/day=\d\d/hour=\d\d/")
+SCHEME_AND_BUCKET: Final = re.compile(r"^[a-z][a-z0-9+.-]*:(?://[^/]*)?")
 GZIP_MAGIC: Final = b"\x1f\x8b"
 INFLATE_STEP: Final = 1024
 
@@ -80,7 +80,7 @@ def with_arrival(lines: DataFrame, root: str) -> DataFrame:
 
 def root_key(root: str) -> str:
     """The part of a raw object's key that is the root's: its URI's path, bucket left out."""
-    return unquote(urlsplit(root).path).lstrip("/")
+    return SCHEME_AND_BUCKET.sub("", root).lstrip("/")
 
 
 def object_path(root: str, key: str) -> str:

@@ -140,13 +140,29 @@ ACCEPTED: list[tuple[bytes, dict[str, Any]]] = [
     (line(color={"b": [1, "x\u001f", None]}), {"metadata": {"color": '{"b":[1,"x\\u001F",null]}'}}),
     (
         text('"a": 1.10, "b": 1e2, "c": [1.50, {"d": -0}], "e": 0.12345678901234567890'),
-        {"metadata": {"a": "1.10", "b": "1e2", "c": '[1.50,{"d":-0}]', "e": "0.12345678901234567890"}},
+        {
+            "metadata": {
+                "a": "1.10",
+                "b": "1e2",
+                "c": '[1.50,{"d":-0}]',
+                "e": "0.12345678901234567890",
+            }
+        },
     ),
     (text('"a": 1.10, "page": "x, 2.50, \\"y: 3.0}"'), {"page": 'x, 2.50, "y: 3.0}'}),
-    (text('"metadata": "{\\"a\\": 2.50, \\"b\\": \\"[3.0]\\"}"'), {"metadata": {"a": "2.50", "b": "[3.0]"}}),
-    (text('"a": 123456789012345678901234567890'), {"metadata": {"a": "123456789012345678901234567890"}}),
+    (
+        text('"metadata": "{\\"a\\": 2.50, \\"b\\": \\"[3.0]\\"}"'),
+        {"metadata": {"a": "2.50", "b": "[3.0]"}},
+    ),
+    (
+        text('"a": 123456789012345678901234567890'),
+        {"metadata": {"a": "123456789012345678901234567890"}},
+    ),
     (line(page='{"not": "an object"}'), {"page": '{"not": "an object"}'}),
-    (line(page="\u2028 \u0085 \x00 Ω e\u0301 \U0001f600"), {"page": "\u2028 \u0085 \x00 Ω e\u0301 \U0001f600"}),
+    (
+        line(page="\u2028 \u0085 \x00 Ω e\u0301 \U0001f600"),
+        {"page": "\u2028 \u0085 \x00 Ω e\u0301 \U0001f600"},
+    ),
     (text('"page": "\\ud83d\\ude00 \\\\ud800"'), {"page": "\U0001f600 \\ud800"}),
     (line(page="=cmd|' /C calc'!A1'; DROP TABLE x;--{{ 7*7 }}/../"), {}),
     (line(page=""), {"page": ""}),
@@ -155,14 +171,29 @@ ACCEPTED: list[tuple[bytes, dict[str, Any]]] = [
     (text('"price": 1.5e1'), {}),
     (text('"price": -0.01'), {}),
     (line(quantity=-(2**31)), {"quantity": -(2**31)}),
-    (line(user_agent="Mozilla/5.0 (iPhone) Mobile/15E", ip_address="10.1.2.3"), {"device_type": "mobile", "is_bot": False}),
-    (line(user_agent="Googlebot/2.1", device_type="tablet"), {"device_type": "tablet", "is_bot": True}),
+    (
+        line(user_agent="Mozilla/5.0 (iPhone) Mobile/15E", ip_address="10.1.2.3"),
+        {"device_type": "mobile", "is_bot": False},
+    ),
+    (
+        line(user_agent="Googlebot/2.1", device_type="tablet"),
+        {"device_type": "tablet", "is_bot": True},
+    ),
     (line(user_agent="Mozilla/5.0 (X11; Linux)"), {"device_type": "desktop"}),
-    (line(ip="1.2.3.4", metadata={"User-Agent": "x", "clientIp": "y", "zip": "1"}), {"metadata": {"zip": "1"}}),
-    (line(request={"headers": {"x-forwarded-for": "1.2.3.4"}}, color="red"), {"metadata": {"color": "red"}}),
-    (line(request='{"ip_address": "1.2.3.4"}', color='{"zip": 1}'), {"metadata": {"color": '{"zip": 1}'}}),
+    (
+        line(ip="1.2.3.4", metadata={"User-Agent": "x", "clientIp": "y", "zip": "1"}),
+        {"metadata": {"zip": "1"}},
+    ),
+    (
+        line(request={"headers": {"x-forwarded-for": "1.2.3.4"}}, color="red"),
+        {"metadata": {"color": "red"}},
+    ),
+    (
+        line(request='{"ip_address": "1.2.3.4"}', color='{"zip": 1}'),
+        {"metadata": {"color": '{"zip": 1}'}},
+    ),
     (text('"page": ' + '"' + "\\\\" * 900 + '", "a": 1.5'), {"metadata": {"a": "1.5"}}),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
