@@ -61,12 +61,12 @@ provision: aws ## Create the pipeline's resources in the embedded AWS
 
 ##@ Check
 test: $(DEV_ENV) $(LOCALAWS_ENV) ## The quick gates, then every test
-	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff check --quiet --output-format concise .
 	@.venv/bin/ruff format --quiet --check .
 	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && $(RUN) pytest
 
 lint: $(DEV_ENV) ## ruff, mypy and sqlfluff over everything
-	@.venv/bin/ruff check --quiet . && echo "ruff check: clean"
+	@.venv/bin/ruff check --quiet --output-format concise . && echo "ruff check: clean"
 	@.venv/bin/ruff format --quiet --check . && echo "ruff format: clean"
 	@.venv/bin/mypy
 	@.venv/bin/sqlfluff lint sql
