@@ -114,6 +114,8 @@ def environment(context: Context, work: Path, settings: Mapping[str, str]) -> di
         "spark.driver.memory": os.environ.get("LOCALAWS_SPARK_MEMORY", "3g"),
         "spark.driver.host": "127.0.0.1",
         "spark.local.dir": str(scratch),
+        # Spark's 200 suit a cluster; here each one more is only a task to start.
+        "spark.sql.shuffle.partitions": str(4 * (os.cpu_count() or 1)),
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": str(work / "warehouse"),
         "spark.ui.enabled": "false",

@@ -1,0 +1,119 @@
+"""A whole pipeline of its own: embedded AWS, its resources, Airflow with PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import date
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from clickstream.config import Config
+
+from scripts.airflow_client import AirflowClient, DagRun
+from tests.conftest import ROOT, EmbeddedAws
+
+DAG_ID = "clickstream_daily"
+#: The one column that says when a row was written, not what it is.
+WHEN_WRITTEN = "processed_timestamp"
+
+Row = dict[str, Any]
+
+
+class Pipeline:
+    """The running parts, and what a test asks of them."""
+
+    def __init__(self, aws: EmbeddedAws, folder: Path) -> None:
+        self.aws, self.config = aws, Config.from_environment({})
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._home = folder / "airflow"
+        self._environment = {**os.environ, "CLICKSTREAM_REPORT_FOLDER": str(folder / "reports")}
+        self.reports = folder / "reports"
+
+    def airflow(self, command: str) -> None:
+        """Start or stop this pipeline's Airflow."""
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "scripts.airflow_server", "--home", self._home),
+                *("--port", str(self._port), "--aws-endpoint", self.aws.endpoint, command),
+            ],
+            cwd=ROOT,
+            env=self._environment,
+            check=True,
+            timeout=300,
+        )
+
+    def run(self, day: date, timeout: float = 600) -> DagRun:
+        """Run the DAG over what arrived on `day` and wait; a day that has run is cleared."""
+        return AirflowClient(self._port).run(DAG_ID, day, timeout=timeout, report=print)
+
+    def put_raw(self, objects: dict[str, bytes]) -> None:
+        """Put raw objects by their key."""
+        for key, body in objects.items():
+            self.aws.client("s3").put_object(Bucket=self.config.buckets.raw, Key=key, Body=body)
+
+    def lake(self, bucket: str, prefix: str) -> list[Row]:
+        """Every row of the Parquet objects under a prefix, read without any engine of ours."""
+        s3 = self.aws.client("s3")
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [
+            row
+            for page in pages
+            for item in page.get("Contents", [])
+            for row in pq.ParquetFile(
+                BytesIO(s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
+            )
+            .read()
+            .to_pylist()
+        ]
+
+    def facts(self) -> list[Row]:
+        """fact_clicks as it lies in S3."""
+        return self.lake(self.config.buckets.processed, f"{self.config.prefixes.lake}fact_clicks/")
+
+    def quarantine(self) -> list[Row]:
+        """The quarantine as it lies in S3."""
+        return self.lake(self.config.buckets.errors, "quarantine/")
+
+    def redshift(self, sql: str) -> list[list[Any]]:
+        """The rows of one statement in the warehouse."""
+        client = self.aws.client("redshift-data")
+        statement = client.execute_statement(
+            Sql=sql,
+            WorkgroupName=self.config.redshift.workgroup,
+            Database=self.config.redshift.database,
+        )["Id"]
+        while (state := client.describe_statement(Id=statement))["Status"] != "FINISHED":
+            assert state["Status"] not in ("FAILED", "ABORTED"), state["Error"]
+            time.sleep(0.05)
+        pages = client.get_paginator("get_statement_result").paginate(Id=statement)
+        return [
+            [None if "isNull" in field else next(iter(field.values())) for field in record]
+            for page in pages
+            for record in page["Records"]
+        ]
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """A pipeline that all end-to-end tests share; each uses arrival days of its own."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    embedded = EmbeddedAws(folder / "aws")
+    made = Pipeline(embedded, folder)
+    try:
+        embedded.command("start")
+        embedded.command("provision")
+        made.airflow("start")
+        yield made
+    finally:
+        made.airflow("stop")
+        embedded.command("stop")
