@@ -9,7 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import boto3
 import pytest
@@ -20,7 +20,7 @@ LOCALAWS_PYTHON = ROOT / ".venv-localaws" / "bin" / "python"
 
 
 class EmbeddedAws:
-    """One running embedded AWS with its own state folder and port."""
+    """One embedded AWS with its own state folder and port; runs within its ``with`` block."""
 
     region = "us-east-1"
 
@@ -30,6 +30,13 @@ class EmbeddedAws:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.command("start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.command("stop")
 
     def command(self, name: str) -> str:
         """Run one ``python -m localaws`` command to its end; returns what it printed."""
@@ -72,10 +79,8 @@ class EmbeddedAws:
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
     """An embedded AWS that the whole test run shares; use names of your own in it."""
-    embedded = EmbeddedAws(tmp_path_factory.mktemp("localaws"))
-    embedded.command("start")
-    yield embedded
-    embedded.command("stop")
+    with EmbeddedAws(tmp_path_factory.mktemp("localaws")) as embedded:
+        yield embedded
 
 
 @pytest.fixture

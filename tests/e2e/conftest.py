@@ -107,13 +107,11 @@ class Pipeline:
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """A pipeline that all end-to-end tests share; each uses arrival days of its own."""
     folder = tmp_path_factory.mktemp("pipeline")
-    embedded = EmbeddedAws(folder / "aws")
-    made = Pipeline(embedded, folder)
-    try:
-        embedded.command("start")
+    with EmbeddedAws(folder / "aws") as embedded:
         embedded.command("provision")
-        made.airflow("start")
-        yield made
-    finally:
-        made.airflow("stop")
-        embedded.command("stop")
+        made = Pipeline(embedded, folder)
+        try:
+            made.airflow("start")
+            yield made
+        finally:
+            made.airflow("stop")

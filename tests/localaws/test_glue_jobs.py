@@ -75,10 +75,8 @@ def jobs(aws: EmbeddedAws) -> Jobs:
 @pytest.fixture(scope="module")
 def own_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     """Jobs on an embedded AWS that a test may kill."""
-    embedded = EmbeddedAws(tmp_path_factory.mktemp("killed"))
-    embedded.command("start")
-    yield Jobs(embedded)
-    embedded.command("stop")
+    with EmbeddedAws(tmp_path_factory.mktemp("killed")) as embedded:
+        yield Jobs(embedded)
 
 
 def error_of(call: Any, **request: Any) -> tuple[str, str]:

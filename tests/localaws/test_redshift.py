@@ -565,9 +565,7 @@ def test_a_deadlock_ends_one_of_the_two(
 
 
 def test_a_kill_within_a_transaction_leaves_the_old_rows(tmp_path: Path) -> None:
-    own = EmbeddedAws(tmp_path)
-    own.command("start")
-    try:
+    with EmbeddedAws(tmp_path) as own:
         warehouse = Warehouse(own, "crash")
         warehouse.run("CREATE TABLE t (id BIGINT)")
         warehouse.run("INSERT INTO t SELECT n FROM GENERATE_SERIES(1, 1000) AS g(n)")
@@ -581,8 +579,6 @@ def test_a_kill_within_a_transaction_leaves_the_old_rows(tmp_path: Path) -> None
         assert warehouse.rows("SELECT COUNT(*), SUM(id) FROM t") == [(1000, 500500)]
         warehouse.run("DELETE FROM t", "INSERT INTO t VALUES (5)")
         assert warehouse.rows("SELECT id FROM t") == [(5,)]
-    finally:
-        own.command("stop")
 
 
 # ---------------------------------------------------------------- SQL

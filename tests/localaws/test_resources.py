@@ -22,10 +22,8 @@ BUCKETS = NAMES["buckets"]
 
 @pytest.fixture(scope="module")
 def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedAws, str]]:
-    embedded = EmbeddedAws(tmp_path_factory.mktemp("provisioned"))
-    embedded.command("start")
-    yield embedded, embedded.command("provision")
-    embedded.command("stop")
+    with EmbeddedAws(tmp_path_factory.mktemp("provisioned")) as embedded:
+        yield embedded, embedded.command("provision")
 
 
 def test_every_name_of_the_file_exists_afterwards(provisioned: tuple[EmbeddedAws, str]) -> None:
