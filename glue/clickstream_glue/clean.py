@@ -277,7 +277,8 @@ def _append_rejected(
     started_at: datetime,
 ) -> None:
     """Adds the touched days' new files: this run's rejects and what other arrivals left there."""
-    stored = _read_quarantine(spark, job, old_quarantine)
+    # A killed run may have left a row twice.
+    stored = _read_quarantine(spark, job, old_quarantine).dropDuplicates(c.ARRIVAL_ORDER)
     rejected = events.filter(F.col("reason") != BLANK).select(stored.columns)
     if losers:
         objects = [

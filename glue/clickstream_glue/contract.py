@@ -80,8 +80,8 @@ BOT_MARKS: Final = [
 
 # Lines that Spark's own quarantine order tells apart; the first that applies names the line.
 REASONS: Final = {
-    "GZIP_TRUNCATED": "the gzip stream ends or breaks inside this line",
-    "GZIP_GARBAGE": "bytes of the object that are no gzip stream",
+    "GZIP_TRUNCATED": "the gzip stream ends inside this line",
+    "GZIP_CORRUPT": "bytes of the object that are no sound gzip member, as they lie",
     "OVERSIZE": "longer than --max-line-bytes",
     "UTF8": "not valid UTF-8",
     "NOT_AN_OBJECT": "valid JSON, but not one object",

@@ -21,8 +21,6 @@ ROW_IN_PARTITION: Final = (1 << 33) - 1
 HOUR_DIGITS: Final = ((6, 4), (17, 2), (24, 2), (32, 2))
 HOUR_FOLDER: Final = re.compile(r"year=\d{4}/month=\d\d/day=\d\d/hour=\d\d/")
 SCHEME_AND_BUCKET: Final = re.compile(r"^[a-z][a-z0-9+.-]*:(?://[^/]*)?")
-GZIP_MAGIC: Final = b"\x1f\x8b"
-INFLATE_STEP: Final = 1024
 
 Line = tuple[bytes, int, str | None, str | None]
 
@@ -89,40 +87,39 @@ def object_path(root: str, key: str) -> str:
 
 
 def split_lines(path: str, content: bytes) -> list[Line]:
-    """Lines of one object, numbered from 1, with a reason where gzip broke off or gave way."""
-    text, reason, detail, garbage = content, None, None, b""
+    """Lines of one object, numbered from 1, with a reason where gzip broke off or is unsound."""
+    text, reason, detail, unsound = content, None, None, b""
     if path.endswith(".gz"):
-        text, reason, detail, garbage = inflate(content)
+        text, reason, detail, unsound = inflate(content)
     *whole, last = text.split(b"\n")
     lines: list[Line] = [(line, number, None, None) for number, line in enumerate(whole, 1)]
     if reason == "GZIP_TRUNCATED":
         lines.append((last, len(lines) + 1, reason, detail))
     elif last:
         lines.append((last, len(lines) + 1, None, None))
-    if reason == "GZIP_GARBAGE":
-        lines.append((garbage, len(lines) + 1, reason, detail))
+    if reason == "GZIP_CORRUPT":
+        lines.append((unsound, len(lines) + 1, reason, detail))
     return lines
 
 
 def inflate(content: bytes) -> tuple[bytes, str | None, str | None, bytes]:
-    """Decompresses all members: the text, the reason and detail of a damage, the bytes left."""
-    size, text = len(content), bytearray()
-    while content:
-        offset = size - len(content)
-        if not content.startswith(GZIP_MAGIC):
-            return bytes(text), "GZIP_GARBAGE", f"no gzip member at byte {offset}", content
+    """Decompresses all members: the text, the reason and detail of a damage, the unsound bytes.
+
+    What comes before a cut is good. A member that breaks or fails its checksum is not: a flipped
+    bit may have changed a price, so nothing of it is taken for text.
+    """
+    text, rest = b"", content
+    while rest:
         member = zlib.decompressobj(wbits=31)
         try:
-            for start in range(0, len(content), INFLATE_STEP):
-                text += member.decompress(content[start : start + INFLATE_STEP])
-                if member.eof:
-                    break
+            inflated = member.decompress(rest)
         except zlib.error as error:
-            return bytes(text), "GZIP_TRUNCATED", f"{error} after byte {offset + start}", b""
+            return text, "GZIP_CORRUPT", f"byte {len(content) - len(rest)}: {error}", rest
+        text += inflated
         if not member.eof:
-            return bytes(text), "GZIP_TRUNCATED", f"the object ends at byte {size}", b""
-        content = member.unused_data + content[start + INFLATE_STEP :]
-    return bytes(text), None, None, b""
+            return text, "GZIP_TRUNCATED", f"the object ends at byte {len(content)}", b""
+        rest = member.unused_data
+    return text, None, None, b""
 
 
 def _below_root(path: str) -> str:

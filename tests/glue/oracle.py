@@ -146,24 +146,19 @@ def lines_of(key: str, content: bytes) -> Iterator[tuple[bytes, str | None]]:
         return
     text, rest = b"", content
     while rest:
-        if rest[:2] != b"\x1f\x8b":
-            yield from ((line, None) for line in without_last_empty(text.split(b"\n")))
-            yield rest, "GZIP_GARBAGE"
-            return
         member = zlib.decompressobj(31)
         try:
-            for byte in rest:
-                text += member.decompress(bytes([byte]))
-                rest = rest[1:]
-                if member.eof:
-                    break
+            text += member.decompress(rest)
         except zlib.error:
-            rest = b""
+            yield from ((line, None) for line in without_last_empty(text.split(b"\n")))
+            yield rest, "GZIP_CORRUPT"
+            return
         if not member.eof:
             *whole, torn = text.split(b"\n")
             yield from ((line, None) for line in whole)
             yield torn, "GZIP_TRUNCATED"
             return
+        rest = member.unused_data
     yield from ((line, None) for line in without_last_empty(text.split(b"\n")))
 
 

@@ -244,5 +244,5 @@ def test_the_oracle_gives_the_same_reason(number: int) -> None:
 
 
 def test_every_reason_of_a_line_has_a_case() -> None:
-    by_object_or_key = {"GZIP_TRUNCATED", "GZIP_GARBAGE", "ID_COLLISION"}
+    by_object_or_key = {"GZIP_TRUNCATED", "GZIP_CORRUPT", "ID_COLLISION"}
     assert {reason for reason, _ in REJECTED} == {*REASONS, BLANK} - by_object_or_key
