@@ -45,7 +45,7 @@ def trial():
         context = get_current_context()
         return f"{context['data_interval_start']:%F %T} {context['data_interval_end']:%F %T}"
 
-    # On a busy machine Airflow may fail a task that resumes at once after its deferral; only a retry
+    # On a busy machine Airflow may fail a task that resumes right after its deferral; a retry
     # helps: https://github.com/apache/airflow/issues/72716
     wait = DateTimeSensorAsync(
         task_id="wait_for_moment",
