@@ -13,6 +13,9 @@ from clickstream.ledger import LedgerEntry
 
 log = logging.getLogger(__name__)
 
+#: How Athena's reasons begin when an object's own bytes are at fault.
+UNREADABLE = ("HIVE_BAD_DATA", "HIVE_CURSOR_ERROR", "HIVE_CANNOT_OPEN_SPLIT")
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -62,7 +65,7 @@ def count(config: Config, interval: Interval, entry: LedgerEntry) -> Counts:
             arrival_hours=interval.arrival_hours,
         )
     except OperationalError as error:
-        if not str(error).startswith(("HIVE_BAD_DATA", "HIVE_CURSOR_ERROR")):
+        if not str(error).startswith(UNREADABLE):
             raise
         log.warning("Athena cannot read a raw object, the ledger's count stands in: %s", error)
     touched = {"touched_hours": entry.touched_hours}

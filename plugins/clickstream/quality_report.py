@@ -53,6 +53,7 @@ def render_report(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["several"] = _several
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     reasons = sorted(entry.quarantined_by_reason.items(), key=lambda item: (-item[1], item[0]))
     return template.render(
@@ -86,7 +87,7 @@ def _headline(entry: LedgerEntry, validations: dict[str, Any], counts: Counts | 
 
 
 def _several(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _shares(entry: LedgerEntry) -> list[Share]:

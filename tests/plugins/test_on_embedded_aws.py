@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import io
 import json
 import time
@@ -268,7 +269,22 @@ def test_the_tables_agree_after_the_load(lake: Lake, entry: ledger.LedgerEntry) 
     assert agreement.disagreements(entry, counts) == []
 
 
-def test_one_more_row_in_redshift_is_found(
+def test_an_object_that_athena_cannot_read_is_counted_by_the_ledger(
+    lake: Lake, entry: ledger.LedgerEntry
+) -> None:
+    key = f"{lake.config.prefixes.raw}year=2026/month=11/day=20/hour=08/torn.gz"
+    s3, bucket = lake.aws.client("s3"), lake.config.buckets.raw
+    s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(b'{"event_id": "x"}\n' * 999)[:-20])
+    lake.repair("click_events_raw")
+    try:
+        counts = agreement.count(lake.config, INTERVAL, entry)
+    finally:
+        s3.delete_object(Bucket=bucket, Key=key)
+    assert counts.raw_lines is None
+    assert counts.athena_rows == 14
+
+
+def test_a_row_that_redshift_lacks_is_found(
     lake: Lake, entry: ledger.LedgerEntry, tmp_path: Path
 ) -> None:
     lake.load([SEVEN, EIGHT])
