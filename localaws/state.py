@@ -27,8 +27,8 @@ class State:
         """The table of that name (made on first use)."""
         with self._lock:
             self._db.execute(
-                f'CREATE TABLE IF NOT EXISTS "{name}" '
-                "(seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, body BLOB NOT NULL)"
+                f'CREATE TABLE IF NOT EXISTS "{name}" (seq INTEGER PRIMARY KEY AUTOINCREMENT, '
+                "key TEXT UNIQUE NOT NULL, body BLOB NOT NULL)"
             )
         return Table(self._db, self._lock, name)
 
