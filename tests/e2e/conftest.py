@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -104,12 +105,18 @@ class Pipeline:
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+def pipeline() -> Iterator[Pipeline]:
     """A pipeline that all end-to-end tests share; each uses arrival days of its own."""
-    folder = tmp_path_factory.mktemp("pipeline")
-    with EmbeddedAws(folder / "aws") as embedded:
+    # Not in pytest's own folder: every pytest that starts closes that to other users, and the
+    # PostgreSQL of a root user is one.
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="e2e-", dir=build) as name,
+        EmbeddedAws(Path(name) / "aws") as embedded,
+    ):
         embedded.command("provision")
-        made = Pipeline(embedded, folder)
+        made = Pipeline(embedded, Path(name))
         try:
             made.airflow("start")
             yield made
