@@ -25,8 +25,8 @@ from tests.glue import oracle
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 11, 20, 22, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-HOURS = [(START + HOUR * n, START + HOUR * (n + 1)) for n in range(4)]
-WHOLE = (START, START + HOUR * 4)
+HOURS = [(START + HOUR * n, START + HOUR * (n + 1)) for n in range(3)]
+WHOLE = (START, START + HOUR * 3)
 
 
 class Lake:
@@ -137,7 +137,7 @@ def dirty_lines(seed: int, count: int) -> list[bytes]:
 
 @pytest.fixture
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    """A raw zone of four hours across midnight, two objects each."""
+    """A raw zone of three hours across midnight, two objects each."""
     lake = Lake(spark, tmp_path)
     for number, (hour, _) in enumerate(HOURS):
         lines = dirty_lines(number, 120)
@@ -146,22 +146,22 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
     return lake
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+@pytest.mark.parametrize(("order", "files_per_hour"), [((2, 1, 0), 1), ((1, 2, 0), 3)])
 def test_hours_in_any_order_give_the_lake_of_the_whole_day(
-    lake: Lake, order: tuple[int, ...]
+    lake: Lake, order: tuple[int, ...], files_per_hour: int
 ) -> None:
-    rows = [lake.run(*HOURS[number]) for number in order]
+    rows = [lake.run(*HOURS[number], files_per_hour=files_per_hour) for number in order]
     wanted = lake.check(WHOLE)
     assert sum(row.line_count for row in rows) == wanted.counts["lines"]
-    assert sum(row.loaded_count - row.displaced_count for row in rows) <= len(wanted.facts)
     assert wanted.counts["ID_COLLISION"] > 10
     assert wanted.counts["duplicates"] > 10
+    assert sum(row.displaced_count for row in rows) > 10
 
 
 def test_the_ledger_counts_what_the_oracle_counts(lake: Lake) -> None:
     row = lake.run(*WHOLE)
     wanted = lake.check(WHOLE)
-    assert (row.object_count, row.line_count) == (8, wanted.counts["lines"])
+    assert (row.object_count, row.line_count) == (6, wanted.counts["lines"])
     assert row.loaded_count == wanted.counts["loaded"]
     assert row.duplicate_count == wanted.counts["duplicates"]
     assert row.blank_count == wanted.counts["blank"] > 0
@@ -183,7 +183,7 @@ def column(wanted: oracle.Expected, name: str) -> list[Any]:
 def test_a_killed_run_leaves_nothing_that_the_next_does_not_heal(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lake.run(*HOURS[3])
+    lake.run(*HOURS[2])
     lake.run(*HOURS[1])
 
     class Killed(BaseException):
@@ -211,8 +211,6 @@ def test_a_killed_run_leaves_nothing_that_the_next_does_not_heal(
             lake.run(*HOURS[0])
     monkeypatch.undo()
     lake.run(*HOURS[0])
-    lake.check(HOURS[0], HOURS[1], HOURS[3])
-    lake.run(*WHOLE, files_per_hour=2)
     lake.check(WHOLE)
 
 
