@@ -3,6 +3,7 @@
 -- Source: pipeline_runs (the ledger).
 WITH runs AS (
     SELECT
+        run_id,
         interval_start,
         line_count,
         loaded_count,
@@ -16,6 +17,7 @@ WITH runs AS (
 )
 
 SELECT
+    run_id,
     interval_start,
     line_count,
     loaded_count,
