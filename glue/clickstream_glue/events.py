@@ -17,13 +17,13 @@ BLANK: Final = "BLANK"
 BYTE_ORDER_MARK: Final = "\ufeff"
 ISO_TIME: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
-    r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?$"
+    r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?\z"
 )
-EPOCH_MILLIS: Final = r"^[0-9]{13}(?:\.[0-9]{1,6})?$"
+EPOCH_MILLIS: Final = r"^[0-9]{13}(?:\.[0-9]{1,6})?\z"
 # Written so, a decimal fits decimal(18,4) (plain) or decimal(38,18) (scientific) with every digit.
-PLAIN_DECIMAL: Final = r"^-?[0-9]{1,14}(?:\.[0-9]{1,4}0*)?$"
-SCIENTIFIC: Final = r"^-?[0-9]{1,9}(?:\.[0-9]{1,9})?[eE][+-]?0?[0-9]$"
-WHOLE_NUMBER: Final = r"^-?[0-9]{1,10}(?:\.0+)?$"
+PLAIN_DECIMAL: Final = r"^-?[0-9]{1,14}(?:\.[0-9]{1,4}0*)?\z"
+SCIENTIFIC: Final = r"^-?[0-9]{1,9}(?:\.[0-9]{1,9})?[eE][+-]?0?[0-9]\z"
+WHOLE_NUMBER: Final = r"^-?[0-9]{1,10}(?:\.0+)?\z"
 # A personal key inside a JSON value, also where that value is JSON text inside JSON.
 PERSONAL_KEY_INSIDE: Final = (
     rf'(?i)"(?:{"|".join("[_-]?".join(k) for k in c.PERSONAL_KEYS)})\\*"\s*:'

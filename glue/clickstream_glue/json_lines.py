@@ -1,7 +1,7 @@
 """JSON text to map<string,string>, strict: every field, every digit, no guess.
 
 Spark's reader alone is too kind: it stops at the first value, keeps the last of two equal keys,
-turns 19.990000000000001 into a double and a lone surrogate into "?". See docs/adr/0003.
+turns 19.990000000000001 into a double and a lone surrogate into "?". See docs/adr/0006.
 """
 
 from __future__ import annotations

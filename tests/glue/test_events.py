@@ -64,6 +64,7 @@ REJECTED: list[tuple[str, bytes]] = [
     ("NUMERIC", text('"price": 123456789012345.5')),
     ("NUMERIC", line(price="19,99")),
     ("NUMERIC", line(price="")),
+    ("NUMERIC", line(price="1.5\n")),
     ("NUMERIC", line(price={"amount": 1})),
     ("NUMERIC", line(quantity=2**31)),
     ("NUMERIC", line(quantity=1.5)),
@@ -100,6 +101,7 @@ REJECTED: list[tuple[str, bytes]] = [
             "2026-11-20T24:00:00Z", "1999-12-31T23:59:59Z", "9999-01-01T00:00:00Z",
             "2027-11-21T10:00:00Z", "2026-11-20T10:00:00+19:00", "2026-11-20T10:00:00 Berlin",
             1700000000, 0, "yesterday", "1970-01-01T00:00:00Z", "2026-11-20T10:00.5Z",
+            "2026-11-20T10:00:00Z\n",
         )
     ),
     ("TIME", line(event_timestamp={"at": 1})),
@@ -234,11 +236,12 @@ def test_a_good_line_becomes_the_event_of_the_contract(
     assert {name: row[name] for name in wanted} == wanted
 
 
-@pytest.mark.parametrize("number", range(len(REJECTED)))
+# The oracle counts blank lines before it reads events.
+@pytest.mark.parametrize(
+    "number", [number for number, (reason, _) in enumerate(REJECTED) if reason != BLANK]
+)
 def test_the_oracle_gives_the_same_reason(number: int) -> None:
     reason, sent = REJECTED[number]
-    if reason == BLANK:
-        pytest.skip("the oracle counts blank lines before it reads events")
     with pytest.raises(oracle.Rejected, match=f"^{reason}$"):
         oracle.read_event(sent.removesuffix(b"\r"), oracle.arrival(HOUR), MAX_LINE_BYTES)
 
