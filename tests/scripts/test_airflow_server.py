@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -214,7 +215,11 @@ def test_a_component_that_dies_is_started_again(airflow: LocalAirflow) -> None:
     supervisor = psutil.Process(int((airflow.home / "lock").read_text()))
 
     def triggerers() -> set[int]:
-        return {p.pid for p in supervisor.children() if "triggerer" in p.cmdline()}
+        found = set()
+        for child in supervisor.children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # dead, and not yet waited for
+                found |= {child.pid} if "triggerer" in child.cmdline() else set()
+        return found
 
     (victim,) = triggerers()
     psutil.Process(victim).kill()
