@@ -111,6 +111,8 @@ def environment(context: Context, work: Path, settings: Mapping[str, str]) -> di
     scratch.mkdir()
     lines = {
         "spark.master": "local[*]",
+        # On few cores the parallel collector leaves more of them to the job than G1.
+        "spark.driver.defaultJavaOptions": "-XX:+UseParallelGC",
         "spark.driver.memory": os.environ.get("LOCALAWS_SPARK_MEMORY", "3g"),
         "spark.driver.host": "127.0.0.1",
         "spark.local.dir": str(scratch),

@@ -1,1 +1,8 @@
-"""Pure Spark transforms behind the Glue jobs: no awsglue, nothing beyond pyspark."""
+"""What glue/clean_events.py is made of."""
+
+import sys
+
+from pyspark import cloudpickle
+
+# Executors are sent the functions themselves, so no path of theirs need hold this package.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -20,20 +20,18 @@ from pyspark.sql import functions as F
 
 from clickstream_glue import contract as c
 from clickstream_glue import dedupe, raw_lines, storage
-from clickstream_glue.events import BLANK, read_events, with_line_text
+from clickstream_glue.events import BLANK, read_events
 
 SPARK_SETTINGS: Final = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "false",
-    # Equal keys are a reason, found by our own check: a map must be able to hold them until then.
-    "spark.sql.mapKeyDedupPolicy": "LAST_WIN",
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Without it Spark sorts every row again by partition before it writes: twice as slow.
-    "spark.sql.maxConcurrentOutputFileWriters": "64",
-    # Its gain is a pushed-down null check; its cost on long expressions is minutes of planning.
-    "spark.sql.constraintPropagation.enabled": "false",
+    # Cached rows are read once or twice: to compress their columns costs more than it saves.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    # A batch of the longest lines must stay below Arrow's 2 GiB.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
     # The files are listed by name: to look them up in a Spark job costs more than it saves.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "1000",
 }
@@ -111,6 +109,7 @@ class LedgerRow:
 class ParsedLines(NamedTuple):
     """The interval's lines, parsed and kept; how many there are by reason and event hour."""
 
+    damaged: set[str]
     events: DataFrame
     line_count: int
     tally: list[Row]
@@ -169,7 +168,8 @@ def _clean(
         days |= {row["day"] for row in losers.select(_day()).distinct().collect()}
     day_folders = [f"day={day}/" for day in sorted(days)]
     old_quarantine = storage.files_in(spark, job.quarantine_path, day_folders)
-    _append_rejected(spark, job, events, losers, old_quarantine, started_at)
+    sound = {*objects} - parsed.damaged
+    _append_rejected(spark, job, events, losers, sound, old_quarantine, started_at)
 
     storage.delete_files(spark, old_facts + old_quarantine)
     # In this order: Spark plans what is left of a cache anew, and unkept this plan is enormous.
@@ -201,7 +201,7 @@ def _clean(
 def _read_and_parse(spark: SparkSession, job: CleanJob, objects: list[str]) -> ParsedLines:
     """Reads the objects once; where gzip is broken, those objects again and in Python."""
     try:
-        return _parse(job, raw_lines.read_lines(spark, job.raw_path, objects))
+        return _parse(spark, job, objects, damaged=set())
     except (Py4JJavaError, AnalysisException) as error:
         if gone := GONE.search(str(error)):
             raise MissingObject(
@@ -211,19 +211,19 @@ def _read_and_parse(spark: SparkSession, job: CleanJob, objects: list[str]) -> P
         damaged = raw_lines.damaged_objects(spark, [o for o in objects if o.endswith(".gz")])
         if not damaged:
             raise
-    lines = raw_lines.salvage_lines(spark, job.raw_path, damaged)
-    if whole := sorted({*objects} - {*damaged}):
-        lines = lines.unionByName(raw_lines.read_lines(spark, job.raw_path, whole))
-    return _parse(job, lines)
+    return _parse(spark, job, objects, set(damaged))
 
 
-def _parse(job: CleanJob, lines: DataFrame) -> ParsedLines:
+def _parse(
+    spark: SparkSession, job: CleanJob, objects: list[str], damaged: set[str]
+) -> ParsedLines:
     scan = Observation()
+    lines = raw_lines.read_lines(spark, job.raw_path, objects, damaged)
     counted = lines.observe(scan, F.count(F.lit(1)).alias("lines"))
     events = read_events(counted, job.max_line_bytes).persist(StorageLevel.DISK_ONLY)
     hour = F.when(F.col("reason").isNull(), F.floor(F.unix_timestamp("event_timestamp") / 3600))
     tally = events.groupBy("reason", hour.alias("hour")).count().collect()
-    return ParsedLines(events, scan.get["lines"], tally)
+    return ParsedLines(damaged, events, scan.get["lines"], tally)
 
 
 def _hours_touched_before(spark: SparkSession, job: CleanJob) -> set[datetime]:
@@ -273,6 +273,7 @@ def _append_rejected(
     job: CleanJob,
     events: DataFrame,
     losers: DataFrame | None,
+    sound_objects: set[str],
     old_quarantine: list[str],
     started_at: datetime,
 ) -> None:
@@ -281,13 +282,13 @@ def _append_rejected(
     stored = _read_quarantine(spark, job, old_quarantine).dropDuplicates(c.ARRIVAL_ORDER)
     rejected = events.filter(F.col("reason") != BLANK).select(stored.columns)
     if losers:
-        objects = [
-            row[0] for row in losers.filter("is_first").select("source_object").distinct().collect()
-        ]
-        lines = raw_lines.salvage_lines(
-            spark, job.raw_path, [raw_lines.object_path(job.raw_path, key) for key in objects]
-        ).select(*c.ARRIVAL_ORDER, "value")
-        collisions = dedupe.collision_rows(losers, lines.transform(with_line_text)).withColumn(
+        keys = losers.filter("is_first").select("source_object").distinct().collect()
+        objects = [raw_lines.object_path(job.raw_path, key) for (key,) in keys]
+        doubtful = {*objects} - sound_objects
+        lines = raw_lines.read_lines(spark, job.raw_path, objects, doubtful).select(
+            *c.ARRIVAL_ORDER, "line"
+        )
+        collisions = dedupe.collision_rows(losers, lines).withColumn(
             "processed_timestamp", F.lit(started_at)
         )
         rejected = rejected.unionByName(collisions.select(stored.columns))

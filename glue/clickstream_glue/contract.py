@@ -5,6 +5,7 @@ docs/data-model.md is the prose of this file; a column changes in both or in nei
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -86,8 +87,8 @@ REASONS: Final = {
     "UTF8": "not valid UTF-8",
     "NOT_AN_OBJECT": "valid JSON, but not one object",
     "CONCATENATED": "several JSON objects on one line",
-    "NUMERIC": "NaN, Infinity, over 1,000 digits, or more than the column holds exactly",
-    "DEPTH": "nested deeper than 1,000 levels",
+    "NUMERIC": "NaN, Infinity, an overlong number, or more than the column holds exactly",
+    "DEPTH": "nested deeper than 100 levels",
     "JSON_SYNTAX": "not JSON",
     "UNICODE": "a lone surrogate escape, which no UTF-8 can hold",
     "DUP_KEY": "a key twice in the event or in its metadata",
@@ -127,14 +128,20 @@ PAYLOAD: Final = [
     "order_id",
 ]
 
-FACT_SCHEMA: Final = """
+# What a line holds, why it is none, and where it lies.
+EVENT_SCHEMA: Final = """
     event_id string, is_event_id_derived boolean, event_type string, event_category string,
     event_timestamp timestamp, user_id string, anonymous_id string, session_id string,
     page string, page_url string, referrer_url string, product_id string, device_type string,
     browser string, location string, user_type string, price decimal(18,4), quantity int,
     currency string, order_id string, is_bot boolean, is_clock_skewed boolean,
-    metadata map<string,string>, payload_hash bigint, arrived_at timestamp,
-    source_object string, source_line bigint, processed_timestamp timestamp
+    metadata map<string,string>"""
+EVENT_COLUMNS: Final = re.findall(r"(\w+) \w", EVENT_SCHEMA)
+REJECT_SCHEMA: Final = "reason string, detail string, raw_bytes binary"
+ARRIVAL_SCHEMA: Final = "arrived_at timestamp, source_object string, source_line bigint"
+
+FACT_SCHEMA: Final = f"""{EVENT_SCHEMA}, payload_hash bigint, {ARRIVAL_SCHEMA},
+    processed_timestamp timestamp
 """
 QUARANTINE_SCHEMA: Final = """
     reason string, detail string, raw_bytes binary, source_object string, source_line bigint,

@@ -25,10 +25,10 @@ def rank_copies(events: DataFrame, files_per_hour: int = 1) -> DataFrame:
     """Adds `is_winner` and `winner` (payload_hash and line of its key's earliest row).
 
     A copy repeats its event's time, so a key never leaves its event hour: one shuffle by hour
-    serves both the ranking and the files to write.
+    serves both the ranking and the files to write, and so does one sort.
     """
     share = F.pmod(F.xxhash64("event_id"), F.lit(files_per_hour)).cast("int")
-    same_key = Window.partitionBy("event_timestamp", "event_id", *c.HOUR_COLUMNS, "_share")
+    same_key = Window.partitionBy(*c.HOUR_COLUMNS, "_share", "event_timestamp", "event_id")
     in_order = same_key.orderBy(*c.ARRIVAL_ORDER)
     earliest = F.first(F.struct("payload_hash", "source_object", "source_line"))
     return (
@@ -82,15 +82,17 @@ def settle_collisions(ranked: DataFrame, known: DataFrame) -> DataFrame:
     ones being its copies. A line's fate thus hangs on the lines alone, not on which came first.
     """
     identity = [*c.KEY, "payload_hash", *c.ARRIVAL_ORDER]
-    colliding = ranked.filter(is_collision()).select(*identity, "winner.payload_hash")
-    colliding = colliding.toDF(*identity, "winner_hash")
-    winners = colliding.select(*c.KEY, "winner_hash").dropDuplicates(c.KEY)
+    winner = F.col("winner.payload_hash").alias("winner_hash")
+    colliding = ranked.filter(is_collision()).select(*identity, winner)
+    same_key = Window.partitionBy(*c.KEY)
     same_payload = Window.partitionBy(*c.KEY, "payload_hash").orderBy(*c.ARRIVAL_ORDER)
     is_first = (F.row_number().over(same_payload) == 1) & (
         F.col("payload_hash") != F.col("winner_hash")
     )
     return (
-        colliding.unionByName(known.join(winners, c.KEY, "inner"))
+        colliding.unionByName(known, allowMissingColumns=True)
+        .withColumn("winner_hash", F.max("winner_hash").over(same_key))
+        .filter(F.col("winner_hash").isNotNull())
         .dropDuplicates(c.ARRIVAL_ORDER)
         .withColumn("is_first", is_first)
     )
@@ -106,5 +108,5 @@ def collision_rows(losers: DataFrame, lines: DataFrame) -> DataFrame:
         .withColumns({"reason": F.lit("ID_COLLISION"), "detail": F.to_json(key)})
         .select("reason", "detail", *c.ARRIVAL_ORDER)
         .join(lines, c.ARRIVAL_ORDER, "inner")
-        .withColumn("raw_bytes", F.col("line").cast("binary"))
+        .withColumnRenamed("line", "raw_bytes")
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 import zlib
+from collections.abc import Collection
+from functools import reduce
 from typing import Final
 
-from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -20,18 +20,37 @@ ROW_IN_PARTITION: Final = (1 << 33) - 1
 # First character (from 1) and length of year, month, day and hour in the folder below the root.
 HOUR_DIGITS: Final = ((6, 4), (17, 2), (24, 2), (32, 2))
 HOUR_FOLDER: Final = re.compile(r"year=\d{4}/month=\d\d/day=\d\d/hour=\d\d/")
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 SCHEME_AND_BUCKET: Final = re.compile(r"^[a-z][a-z0-9+.-]*:(?://[^/]*)?")
 
 Line = tuple[bytes, int, str | None, str | None]
 
-# Executors need the functions of this file, not its package.
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+def read_lines(
+    spark: SparkSession, root: str, paths: list[str], doubtful: Collection[str] = ()
+) -> DataFrame:
+    """The lines of the objects `paths`.
 
-def read_lines(spark: SparkSession, root: str, paths: list[str]) -> DataFrame:
-    """Reads the lines of all objects in `paths`; fails where one cannot be read to its end."""
+    Args:
+        spark: the session.
+        root: the folder in which the arrival hours lie.
+        paths: full paths of objects below it.
+        doubtful: those of `paths` whose gzip may be broken: they are read in Python, slower, and
+            yield what they still hold. Where another cannot be read to its end, Spark fails.
+
+    Returns:
+        line binary (without line end and byte order mark), arrived_at, source_object,
+        source_line, and reason and detail of what broken gzip damaged.
+    """
     if "/year=" in root:
         raise ValueError(f"{root} must not contain /year=, which marks where arrival hours begin")
+    sound = sorted({*paths} - {*doubtful})
+    parts = [_read_text(spark, sound)] if sound else []
+    parts += [_salvage(spark, sorted(doubtful))] if doubtful else []
+    return with_place(reduce(DataFrame.unionByName, parts), root)
+
+
+def _read_text(spark: SparkSession, paths: list[str]) -> DataFrame:
     for name, value in WHOLE_FILES.items():
         spark.conf.set(name, value)
     # "\n" alone ends a line: the default also splits on "\r".
@@ -39,24 +58,22 @@ def read_lines(spark: SparkSession, root: str, paths: list[str]) -> DataFrame:
     path = F.col("_metadata.file_path")
     encoded = F.substr(path, F.instr(path, "/year=") + 1)
     return text.select(
-        "value",
+        F.col("value").cast("binary").alias("line"),
         F.when(encoded.contains("%"), F.url_decode(F.replace(encoded, F.lit("+"), F.lit("%2B"))))
         .otherwise(encoded)
         .alias("source_object"),
         (F.monotonically_increasing_id().bitwiseAND(ROW_IN_PARTITION) + 1).alias("source_line"),
         F.lit(None).cast("string").alias("reason"),
         F.lit(None).cast("string").alias("detail"),
-    ).transform(with_arrival, root)
+    )
 
 
-def salvage_lines(spark: SparkSession, root: str, paths: list[str]) -> DataFrame:
-    """The same lines read in Python: slower, but broken gzip yields what it still holds."""
+def _salvage(spark: SparkSession, paths: list[str]) -> DataFrame:
     rows = spark.sparkContext.binaryFiles(",".join(paths)).flatMap(
         lambda item: [(line[0], _below_root(item[0]), *line[1:]) for line in split_lines(*item)]
     )
-    schema = "value binary, source_object string, source_line bigint, reason string, detail string"
-    lines = spark.createDataFrame(rows, schema)
-    return lines.withColumn("value", F.col("value").cast("string")).transform(with_arrival, root)
+    schema = "line binary, source_object string, source_line bigint, reason string, detail string"
+    return spark.createDataFrame(rows, schema)
 
 
 def damaged_objects(spark: SparkSession, paths: list[str]) -> list[str]:
@@ -67,13 +84,22 @@ def damaged_objects(spark: SparkSession, paths: list[str]) -> list[str]:
     return objects.filter(lambda item: inflate(item[1])[1] is not None).keys().collect()
 
 
-def with_arrival(lines: DataFrame, root: str) -> DataFrame:
-    """Completes source_object, so far the key below the root, and adds arrived_at from it."""
+def with_place(lines: DataFrame, root: str) -> DataFrame:
+    """Completes source_object, so far the key below the root, and adds arrived_at from it.
+
+    A byte order mark before the line and a "\r" after it are no part of it.
+    """
     part = [F.substring("source_object", first, length) for first, length in HOUR_DIGITS]
     hour = F.concat(part[0], F.lit("-"), part[1], F.lit("-"), part[2], F.lit(" "), part[3])
-    return lines.withColumn(
-        "arrived_at", F.concat(hour, F.lit(":00:00")).cast("timestamp")
-    ).withColumn("source_object", F.concat(F.lit(root_key(root)), "source_object"))
+    first = F.when(F.startswith("line", F.lit(BYTE_ORDER_MARK)), 4).otherwise(1)
+    last = F.octet_length("line") - F.endswith("line", F.lit(b"\r")).cast("int")
+    return lines.withColumns(
+        {
+            "line": F.substr("line", first, last - first + 1),
+            "arrived_at": F.concat(hour, F.lit(":00:00")).cast("timestamp"),
+            "source_object": F.concat(F.lit(root_key(root)), "source_object"),
+        }
+    )
 
 
 def root_key(root: str) -> str:

@@ -194,9 +194,12 @@ def read_event(line: bytes, arrived_at: datetime, max_line_bytes: int) -> dict[s
     for own_name, alias in (("event_timestamp", "timestamp"), ("metadata", "additional_data")):
         if alias in sent and sent.get(own_name) is not None:
             unknown[alias] = sent[alias]
-    metadata = {(f"event.{k}" if k in own else k): as_text(v) for k, v in unknown.items()}
-    metadata |= {k: as_text(v) for k, v in own.items()}
-    structure = {(f"event.{k}" if k in own else k): v for k, v in unknown.items()} | own
+    structure = dict(own)
+    for key, sent_value in unknown.items():
+        while key in structure:
+            key = "event." + key
+        structure[key] = sent_value
+    metadata = {k: as_text(v) for k, v in structure.items()}
     metadata = {k: v for k, v in metadata.items() if not is_personal(k, structure[k], v)}
 
     field_text = {name: as_text(value[name]) for name in KNOWN - {"metadata"}}
@@ -239,7 +242,7 @@ def read_object(text: str) -> Pairs:
     numbers = re.findall(r'"(?:[^"\\]|\\.)*"|[0-9]+', text)
     if any(len(number) > 1000 and number[0] != '"' for number in numbers):
         raise Rejected("NUMERIC")
-    if deepest >= 1000:
+    if deepest > 100:
         raise Rejected("DEPTH")
     try:
         value = DECODER.decode(text)
@@ -327,8 +330,7 @@ def json_text(value: Any) -> str:
         return "{" + ",".join(f"{json_text(k)}:{json_text(v)}" for k, v in value) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(json_text, value)) + "]"
-    text = json.dumps(value, ensure_ascii=False)
-    return re.sub(r"\\u00[0-9a-f]{2}", lambda m: "\\u" + m[0][2:].upper(), text)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def repr_of(value: Any) -> str:
