@@ -163,7 +163,9 @@ def _clean(
     losers = None
     if collisions:
         known = _read_quarantine(spark, job, storage.files_in(spark, job.quarantine_path, [""]))
-        losers = dedupe.settle_collisions(ranked, dedupe.known_collisions(known)).persist()
+        losers = dedupe.settle_collisions(ranked, dedupe.known_collisions(known))
+        # What is cached keeps its 200 shuffle partitions, nearly all of them empty.
+        losers = losers.coalesce(spark.sparkContext.defaultParallelism).persist()
         copies += losers.filter(~F.col("is_first") & job.has_arrival).count()
         days |= {row["day"] for row in losers.select(_day()).distinct().collect()}
     day_folders = [f"day={day}/" for day in sorted(days)]
