@@ -32,7 +32,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "plugins"))
 from clickstream.config import Config, ConfigError  # noqa: E402
 
-QUARANTINE_PREFIX = "quarantine/"
 KINESIS_SHARDS = 2
 #: AWS's usual 60 to 900 s would only make a person at a laptop wait.
 FIREHOSE_INTERVAL_SECONDS = 5
@@ -237,7 +236,7 @@ class _Provisioner:
                 "--extra-py-files": f"{scripts}clickstream_glue.zip",
                 "--raw-path": f"s3://{names.buckets.raw}/{names.prefixes.raw}",
                 "--lake-path": f"s3://{names.buckets.processed}/{names.prefixes.lake}",
-                "--quarantine-path": f"s3://{names.buckets.errors}/{QUARANTINE_PREFIX}",
+                "--quarantine-path": f"s3://{names.buckets.errors}/{names.prefixes.quarantine}",
             },
             "GlueVersion": "5.1",
             "WorkerType": "G.1X",
@@ -259,7 +258,7 @@ class _Provisioner:
         paths = (
             f"{lake}fact_clicks/",
             f"{lake}pipeline_runs/",
-            f"s3://{names.buckets.errors}/{QUARANTINE_PREFIX}",
+            f"s3://{names.buckets.errors}/{names.prefixes.quarantine}",
         )
         # The tables' SQL says what their columns are: the crawler adds, and never takes away.
         output = {

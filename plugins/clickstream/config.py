@@ -43,6 +43,7 @@ class Prefixes:
 
     raw: str
     lake: str
+    quarantine: str
     scripts: str
     athena_results: str
     quality: str

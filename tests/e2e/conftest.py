@@ -83,7 +83,7 @@ class Pipeline:
 
     def quarantine(self) -> list[Row]:
         """The quarantine as it lies in S3."""
-        return self.lake(self.config.buckets.errors, "quarantine/")
+        return self.lake(self.config.buckets.errors, self.config.prefixes.quarantine)
 
     def redshift(self, sql: str) -> list[list[Any]]:
         """The rows of one statement in the warehouse."""

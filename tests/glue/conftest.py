@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -34,5 +35,7 @@ def spark() -> Iterator[SparkSession]:
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("OFF")
+    # It would log its end when pytest has closed the streams.
+    logging.getLogger("py4j").setLevel(logging.WARNING)
     yield session
     session.stop()

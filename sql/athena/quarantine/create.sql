@@ -12,5 +12,5 @@ CREATE EXTERNAL TABLE IF NOT EXISTS {{ names.glue.database }}.quarantine (
 )
 PARTITIONED BY (day STRING)
 STORED AS PARQUET -- noqa: PRS
-LOCATION 's3://{{ names.buckets.errors }}/quarantine/'
+LOCATION 's3://{{ names.buckets.errors }}/{{ names.prefixes.quarantine }}'
 TBLPROPERTIES ('parquet.compression' = 'ZSTD')
