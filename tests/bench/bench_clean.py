@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_raw(folder / "raw", arguments.events)
-        os.environ["PYSPARK_PYTHON"] = sys.executable
+        os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
         os.environ["PYSPARK_SUBMIT_ARGS"] = (
             f"--driver-memory {arguments.driver_memory} --driver-java-options=-XX:+UseParallelGC "
             f"--conf spark.sql.shuffle.partitions={4 * (os.cpu_count() or 1)} "

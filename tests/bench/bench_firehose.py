@@ -9,14 +9,17 @@ import argparse
 import gzip
 import json
 import os
+import re
 import statistics
 import threading
 import time
 import uuid
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 from botocore.config import Config
 
 BATCH = 500
@@ -91,6 +94,7 @@ def main() -> None:
                 "records_per_second_median": round(statistics.median(rates)),
                 "seconds_until_delivered": round(time.perf_counter() - started, 1),
                 "objects": len(counts),
+                "server_peak_mib": peak_mib(arguments.endpoint),
             }
         )
     )
@@ -98,6 +102,17 @@ def main() -> None:
     for key in counts:
         s3.delete_object(Bucket=name, Key=key)
     s3.delete_bucket(Bucket=name)
+
+
+def peak_mib(endpoint: str) -> int | None:
+    """The most memory the process behind the endpoint ever held; None where Linux does not tell."""
+    port = int(endpoint.rpartition(":")[2])
+    for connection in psutil.net_connections("tcp"):
+        status = Path(f"/proc/{connection.pid}/status")
+        if connection.status == "LISTEN" and connection.laddr.port == port and status.exists():
+            found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+            return int(found[1]) >> 10 if found else None
+    return None
 
 
 def event(size: int) -> bytes:
