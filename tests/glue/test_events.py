@@ -40,6 +40,7 @@ REJECTED: list[tuple[str, bytes]] = [
     ("JSON_SYNTAX", line() + b" junk"),
     ("JSON_SYNTAX", line() + b"] junk"),
     ("JSON_SYNTAX", line() + b"},{"),
+    ("JSON_SYNTAX", line() + b" 5 " + line()),
     ("JSON_SYNTAX", text('"quantity": 01')),
     ("JSON_SYNTAX", text('"page": "a\tb"')),
     ("JSON_SYNTAX", text('"page": "a",')),
@@ -57,6 +58,7 @@ REJECTED: list[tuple[str, bytes]] = [
     ("NUMERIC", text('"price": NaN')),
     ("NUMERIC", text('"price": -Infinity')),
     ("NUMERIC", text('"price": 1e999')),
+    ("NUMERIC", text('"score": NaN')),
     ("NUMERIC", text('"quantity": ' + "9" * 5000)),
     ("NUMERIC", text('"score": ' + "9" * 5000)),
     ("NUMERIC", text('"price": 19.99999')),
@@ -101,7 +103,7 @@ REJECTED: list[tuple[str, bytes]] = [
             "2026-11-20T24:00:00Z", "1999-12-31T23:59:59Z", "9999-01-01T00:00:00Z",
             "2027-11-21T10:00:00Z", "2026-11-20T10:00:00+19:00", "2026-11-20T10:00:00 Berlin",
             1700000000, 0, "yesterday", "1970-01-01T00:00:00Z", "2026-11-20T10:00.5Z",
-            "2026-11-20T10:00:00Z\n",
+            "2026-11-20T10:00:00Z\n", "1763632800000Z",
         )
     ),
     ("TIME", line(event_timestamp={"at": 1})),
@@ -115,6 +117,7 @@ REJECTED: list[tuple[str, bytes]] = [
 ACCEPTED: list[tuple[bytes, dict[str, Any]]] = [
     (line(), {"event_id": "e", "is_event_id_derived": False, "metadata": {}, "is_bot": False}),
     (line() + b"\r", {"event_id": "e"}),
+    (b" \t" + line() + b"  ", {"event_id": "e"}),
     (b"\xef\xbb\xbf" + line(), {"event_id": "e"}),
     (line(without="event_id"), {"is_event_id_derived": True}),
     (line(event_id=" "), {"is_event_id_derived": True}),
@@ -190,8 +193,9 @@ ACCEPTED: list[tuple[bytes, dict[str, Any]]] = [
         line(ip="1.2.3.4", metadata={"User-Agent": "x", "clientIp": "y", "zip": "1"}),
         {"metadata": {"zip": "1"}},
     ),
+    (line(note='no "ip": here'), {"metadata": {"note": 'no "ip": here'}}),
     (
-        line(request={"headers": {"x-forwarded-for": "1.2.3.4"}}, color="red"),
+        line(request={"headers": {"X-Forwarded-For": "1.2.3.4"}}, color="red"),
         {"metadata": {"color": "red"}},
     ),
     (
