@@ -93,7 +93,7 @@ def read_events(lines: DataFrame, max_line_bytes: int = c.MAX_LINE_BYTES) -> Dat
             arrivals = batch["arrived_at"].cast(pa.int64())
             sent = (batch["line"], batch["reason"], batch["detail"], arrivals)
             rows = map(
-                partial(read_line, max_line_bytes=max_line_bytes),
+                partial(to_columns, max_line_bytes=max_line_bytes),
                 *(column.to_pylist() for column in sent),
             )
             columns = list(map(pa.array, zip(*rows, strict=True), arrow_schema.types))
@@ -109,7 +109,7 @@ def read_events(lines: DataFrame, max_line_bytes: int = c.MAX_LINE_BYTES) -> Dat
     return lines.mapInArrow(read_batches, schema).withColumn("payload_hash", payload_hash)
 
 
-def read_line(
+def to_columns(
     line: bytes, reason: str | None, detail: str | None, arrived_at: int, max_line_bytes: int
 ) -> tuple[Any, ...]:
     """The columns of EVENT_SCHEMA and REJECT_SCHEMA; a `reason` already known stands."""

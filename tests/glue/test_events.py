@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from clickstream_glue.contract import REASONS
-from clickstream_glue.events import BLANK, read_events
+from clickstream_glue.contract import EVENT_COLUMNS, REASONS
+from clickstream_glue.events import BLANK, MOST_AGENTS, Agents, read_event, read_events
 from clickstream_glue.raw_lines import read_lines
 from pyspark.sql import SparkSession
 
@@ -252,6 +252,18 @@ def test_the_oracle_gives_the_same_reason(number: int) -> None:
     reason, sent = REJECTED[number]
     with pytest.raises(oracle.Rejected, match=f"^{reason}$"):
         oracle.read_event(sent.removesuffix(b"\r"), oracle.arrival(HOUR), MAX_LINE_BYTES)
+
+
+def test_an_event_has_the_columns_in_the_order_of_their_schema() -> None:
+    arrived_at = int(oracle.arrival(HOUR).timestamp()) * 1_000_000
+    assert list(read_event(line(), arrived_at)) == EVENT_COLUMNS
+
+
+def test_agents_are_kept_but_not_without_end() -> None:
+    agents = Agents()
+    for number in range(MOST_AGENTS + 1):
+        assert agents[f"bot {number}"] == (True, "desktop")
+    assert len(agents) == 1
 
 
 def test_every_reason_of_a_line_has_a_case() -> None:
