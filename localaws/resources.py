@@ -141,11 +141,13 @@ class _Provisioner:
 
     def _roles(self) -> None:
         iam = self._context.client("iam")
+        account = {"AWS": f"arn:aws:iam::{self._context.account}:root"}
+        principals = {"airflow": account, "producer": account, "crawler": _service("glue")}
         for actor, name in vars(self._names.roles).items():
             trust = {
                 "Effect": "Allow",
                 "Action": "sts:AssumeRole",
-                "Principal": {"Service": f"{actor}.amazonaws.com"},
+                "Principal": principals.get(actor) or _service(actor),
             }
             document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
             self._ensure(
@@ -266,7 +268,7 @@ class _Provisioner:
             "Partitions": {"AddOrUpdateBehavior": "InheritFromTable"},
         }
         crawler = {
-            "Role": self._role(names.roles.glue),
+            "Role": self._role(names.roles.crawler),
             "DatabaseName": names.glue.database,
             "Targets": {"S3Targets": [{"Path": path} for path in paths]},
             "SchemaChangePolicy": {"UpdateBehavior": "UPDATE_IN_DATABASE", "DeleteBehavior": "LOG"},
@@ -368,6 +370,10 @@ class _Provisioner:
                 start = token.end + 1
         if sqlglot.tokenize(sql[start:], read=dialect):
             yield sql[start:].strip()
+
+
+def _service(name: str) -> dict[str, str]:
+    return {"Service": f"{name}.amazonaws.com"}
 
 
 def _wait(

@@ -88,10 +88,13 @@ class Redshift:
 
 @dataclass(frozen=True)
 class Roles:
-    """IAM roles."""
+    """IAM roles, one for each actor."""
 
-    glue: str
+    airflow: str
+    producer: str
     firehose: str
+    glue: str
+    crawler: str
     redshift: str
 
 
