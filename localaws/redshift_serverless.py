@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import uuid
@@ -11,10 +12,11 @@ from typing import Any
 from localaws.service import AwsError, Request, Response, Service, now, page
 from localaws.state import Table
 
-NAMESPACES, WORKGROUPS, TAGS = (
+NAMESPACES, WORKGROUPS, TAGS, LIMITS = (
     "redshift_namespaces",
     "redshift_workgroups",
     "redshift_serverless_tags",
+    "redshift_usage_limits",
 )
 
 _NAME = re.compile(r"[a-z0-9-]{3,64}")
@@ -99,6 +101,8 @@ class RedshiftServerless(Service):
             **_given(request, _NAMESPACE_MEMBERS),
         }
         self._check_roles(record)
+        if request.get("manageAdminPassword"):
+            record["adminPasswordSecretArn"] = self._make_secret(record)
         self._tag(record["namespaceArn"], request.get("tags", []))
         self._namespaces[name] = record
         return {"namespace": record}
@@ -129,10 +133,25 @@ class RedshiftServerless(Service):
                 f"Namespace {name} still has a workgroup; delete the workgroup first.",
             )
         self._namespaces.pop(name)
+        if secret := record.get("adminPasswordSecretArn"):
+            self.context.client("secretsmanager").delete_secret(
+                SecretId=secret, ForceDeleteWithoutRecovery=True
+            )
         self.context.state.table(TAGS).pop(record["namespaceArn"])
         for path in (self.context.home / "redshift").glob(f"{name}.duckdb*"):
             path.unlink()
         return {"namespace": record | {"status": "DELETING"}}
+
+    def _make_secret(self, record: dict[str, Any]) -> str:
+        """The administrator's password, where AWS keeps the one it makes itself."""
+        password = {"username": record["adminUsername"], "password": secrets.token_urlsafe(32)}
+        key = {"KmsKeyId": id for id in [record.get("adminPasswordSecretKmsKeyId")] if id}
+        made = self.context.client("secretsmanager").create_secret(
+            Name=f"redshift!{record['namespaceName']}-{record['adminUsername']}",
+            SecretString=json.dumps(password),
+            **key,
+        )
+        return str(made["ARN"])
 
     def _namespace(self, request: Request) -> dict[str, Any]:
         name = request.get("namespaceName", "")
@@ -149,6 +168,56 @@ class RedshiftServerless(Service):
             raise AwsError(
                 "ValidationException", f"defaultIamRoleArn {default} must be one of iamRoles"
             )
+
+    # ------------------------------------------------------------ usage limits
+
+    @property
+    def _limits(self) -> Table:
+        return self.context.state.table(LIMITS)
+
+    def CreateUsageLimit(self, request: Request) -> Response:
+        """Keep a limit on a workgroup. Nothing costs anything here: it is never reached."""
+        arn = request["resourceArn"]
+        if arn not in {record["workgroupArn"] for record in self._workgroups.values()}:
+            raise AwsError("ResourceNotFoundException", f"{arn} doesn't exist.", 404)
+        key = (arn, request["usageType"], request.get("period") or "monthly")
+        if key in {(x["resourceArn"], x["usageType"], x["period"]) for x in self._limits.values()}:
+            raise AwsError("ConflictException", f"{arn} has a {key[2]} {key[1]} limit already.")
+        identifier = str(uuid.uuid4())
+        record = {
+            "amount": request["amount"],
+            "breachAction": request.get("breachAction") or "log",
+            "period": key[2],
+            "resourceArn": arn,
+            "usageLimitArn": self.context.arn("redshift-serverless", f"usagelimit/{identifier}"),
+            "usageLimitId": identifier,
+            "usageType": key[1],
+        }
+        self._limits[identifier] = record
+        return {"usageLimit": record}
+
+    def GetUsageLimit(self, request: Request) -> Response:
+        """Describe a limit."""
+        return {"usageLimit": self._limit(request)}
+
+    def UpdateUsageLimit(self, request: Request) -> Response:
+        """Change a limit's amount or what happens when it is reached."""
+        record = self._limit(request) | _given(request, ("amount", "breachAction"))
+        self._limits[record["usageLimitId"]] = record
+        return {"usageLimit": record}
+
+    def DeleteUsageLimit(self, request: Request) -> Response:
+        """Delete a limit."""
+        record = self._limit(request)
+        self._limits.pop(record["usageLimitId"])
+        return {"usageLimit": record}
+
+    def _limit(self, request: Request) -> dict[str, Any]:
+        identifier = request.get("usageLimitId", "")
+        record = self._limits.get(identifier)
+        if record is None:
+            raise AwsError("ResourceNotFoundException", f"Limit {identifier} doesn't exist.", 404)
+        return record
 
     # ------------------------------------------------------------ workgroups
 
@@ -216,6 +285,9 @@ class RedshiftServerless(Service):
         """Delete a workgroup; its namespace and data stay."""
         record = self._workgroup(request)
         self._workgroups.pop(record["workgroupName"])
+        for limit in self._limits.values():
+            if limit["resourceArn"] == record["workgroupArn"]:
+                self._limits.pop(limit["usageLimitId"])
         self.context.state.table(TAGS).pop(record["workgroupArn"])
         return {"workgroup": record | {"status": "DELETING"}}
 

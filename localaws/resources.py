@@ -8,29 +8,26 @@ is, but for the job, its scripts and the crawler, which follow the checkout.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import sys
-import time
-import zipfile
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import sqlglot
 from botocore.exceptions import ClientError
-from sqlglot.tokens import TokenType
 
 from localaws.service import Context
 
-ROOT = Path(__file__).resolve().parents[1]
 # The pipeline's Config is plain Python and has the one file of names; it is not installed here.
-sys.path.append(str(ROOT / "plugins"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "plugins"))
 from clickstream.config import Config, ConfigError  # noqa: E402
+
+from scripts import bundle  # noqa: E402
+from scripts.tables import TablesError, create_tables  # noqa: E402
 
 KINESIS_SHARDS = 2
 #: AWS's usual 60 to 900 s would only make a person at a laptop wait.
@@ -40,7 +37,6 @@ JOB_TIMEOUT_MINUTES = 60
 ATHENA_CUTOFF_BYTES = 10 << 30
 REDSHIFT_BASE_CAPACITY = 8
 _INTERVAL = "CLICKSTREAM_FIREHOSE_INTERVAL_SECONDS"
-_SQL_TIMEOUT_SECONDS = 120
 _HOURS = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/hour=!{timestamp:HH}/"
 _NOT_FOUND = (
     "404",
@@ -73,7 +69,7 @@ def provision(context: Context, environment: Mapping[str, str] = os.environ) -> 
         if not interval.isdecimal() or int(interval) > 900:
             raise ProvisionError(f"{_INTERVAL} is {interval!r}; it must be from 0 to 900 seconds")
         _Provisioner(context, names, int(interval)).run()
-    except (ClientError, ConfigError, OSError) as error:
+    except (ClientError, ConfigError, TablesError, OSError) as error:
         raise ProvisionError(str(error)) from error
 
 
@@ -89,13 +85,12 @@ class _Provisioner:
             ("Kinesis streams", self._kinesis),
             ("Firehose streams", self._firehose),
             ("Glue databases", self._databases),
-            ("Glue scripts", self._scripts),
+            ("Code", self._code),
             ("Glue jobs", self._job),
             ("Glue crawlers", self._crawler),
             ("Athena work groups", self._athena),
             ("Redshift Serverless", self._redshift),
-            ("Athena SQL files", self._athena_sql),
-            ("Redshift SQL files", self._redshift_sql),
+            ("Tables", self._tables),
         ):
             self._done.clear()
             step()
@@ -208,20 +203,18 @@ class _Provisioner:
                 partial(glue.create_database, DatabaseInput={"Name": name}),
             )
 
-    def _scripts(self) -> None:
+    def _code(self) -> None:
         s3, bucket = self._context.client("s3"), self._names.buckets.artifacts
-        for name, body in (
-            ("clean_events.py", (ROOT / "glue" / "clean_events.py").read_bytes()),
-            ("clickstream_glue.zip", _zipped(ROOT / "glue" / "clickstream_glue")),
-        ):
-            key = self._names.prefixes.scripts + name
-            found = self._ensure(
-                partial(s3.head_object, Bucket=bucket, Key=key),
-                partial(s3.put_object, Bucket=bucket, Key=key, Body=body),
-            )
-            if found and found["ETag"].strip('"') != hashlib.md5(body).hexdigest():
-                s3.put_object(Bucket=bucket, Key=key, Body=body)
-                self._done["updated"] += 1
+        with tempfile.TemporaryDirectory() as folder:
+            for path in bundle.build(Path(folder) / "code"):
+                key, body = path.as_posix(), (Path(folder) / "code" / path).read_bytes()
+                found = self._ensure(
+                    partial(s3.head_object, Bucket=bucket, Key=key),
+                    partial(s3.put_object, Bucket=bucket, Key=key, Body=body),
+                )
+                if found and found["ETag"].strip('"') != hashlib.md5(body).hexdigest():
+                    s3.put_object(Bucket=bucket, Key=key, Body=body)
+                    self._done["updated"] += 1
 
     def _job(self) -> None:
         glue, names = self._context.client("glue"), self._names
@@ -239,6 +232,8 @@ class _Provisioner:
                 "--raw-path": f"s3://{names.buckets.raw}/{names.prefixes.raw}",
                 "--lake-path": f"s3://{names.buckets.processed}/{names.prefixes.lake}",
                 "--quarantine-path": f"s3://{names.buckets.errors}/{names.prefixes.quarantine}",
+                "--custom-logGroup-prefix": names.glue.log_group_prefix,
+                "--enable-metrics": "true",
             },
             "GlueVersion": "5.1",
             "WorkerType": "G.1X",
@@ -323,80 +318,9 @@ class _Provisioner:
             ),
         )
 
-    def _athena_sql(self) -> None:
-        athena = self._context.client("athena")
-        folder = self._names.settings.sql_folder
-        for path in sorted(folder.glob("athena/*/create.sql")):
-            for statement in self._statements(path, "athena"):
-                query = athena.start_query_execution(
-                    QueryString=statement, WorkGroup=self._names.athena.workgroup
-                )["QueryExecutionId"]
-
-                def status(query: str = query) -> tuple[str, str]:
-                    found = athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]
-                    return found["Status"]["State"], found["Status"].get("StateChangeReason", "")
-
-                _wait(path, status, "SUCCEEDED", ("FAILED", "CANCELLED"))
-            self._done["applied"] += 1
-
-    def _redshift_sql(self) -> None:
-        data, names = self._context.client("redshift-data"), self._names.redshift
-        folder = self._names.settings.sql_folder / "redshift"
-        for path in (folder / "schemas.sql", *sorted(folder.glob("*/create.sql"))):
-            for statement in self._statements(path, "redshift"):
-                query = data.execute_statement(
-                    WorkgroupName=names.workgroup, Database=names.database, Sql=statement
-                )["Id"]
-
-                def status(query: str = query) -> tuple[str, str]:
-                    found = data.describe_statement(Id=query)
-                    return found["Status"], found.get("Error", "")
-
-                _wait(path, status, "FINISHED", ("FAILED", "ABORTED"))
-            self._done["applied"] += 1
-
-    def _statements(self, path: Path, dialect: str) -> Iterator[str]:
-        """A rendered file's statements; a name that does not exist is an error."""
-        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-        try:
-            template = environment.from_string(path.read_text(encoding="utf-8"))
-            sql = template.render(names=self._names)
-        except jinja2.TemplateError as error:
-            raise ProvisionError(f"{path}: {error}") from None
-        start = 0
-        for token in sqlglot.tokenize(sql, read=dialect):
-            if token.token_type == TokenType.SEMICOLON:
-                yield sql[start : token.start].strip()
-                start = token.end + 1
-        if sqlglot.tokenize(sql[start:], read=dialect):
-            yield sql[start:].strip()
+    def _tables(self) -> None:
+        self._done["SQL files applied"] = create_tables(self._names, self._context.client)
 
 
 def _service(name: str) -> dict[str, str]:
     return {"Service": f"{name}.amazonaws.com"}
-
-
-def _wait(
-    path: Path, status: Callable[[], tuple[str, str]], good: str, bad: tuple[str, ...]
-) -> None:
-    deadline = time.monotonic() + _SQL_TIMEOUT_SECONDS
-    while (found := status())[0] != good:
-        if found[0] in bad:
-            raise ProvisionError(f"{path}: {found[1] or found[0]}")
-        if time.monotonic() > deadline:
-            raise ProvisionError(f"{path}: still {found[0]} after {_SQL_TIMEOUT_SECONDS} seconds")
-        time.sleep(0.05)
-
-
-def _zipped(package: Path) -> bytes:
-    """A package as ``--extra-py-files`` takes it; the same files give the same bytes."""
-    modules = sorted(package.rglob("*.py"))
-    if not modules:
-        raise ProvisionError(f"{package} has no Python file")
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in modules:
-            entry = zipfile.ZipInfo(path.relative_to(package.parent).as_posix())
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, path.read_bytes())
-    return buffer.getvalue()

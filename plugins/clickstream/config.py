@@ -60,12 +60,13 @@ class Firehose:
 
 @dataclass(frozen=True)
 class Glue:
-    """Catalog databases, the job and the crawler."""
+    """Catalog databases, the job, the crawler, and where the job's log groups lie."""
 
     raw_database: str
     database: str
     clean_job: str
     crawler: str
+    log_group_prefix: str
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def test_the_job_finds_its_scripts_and_a_changed_one_is_uploaded_again(
         }
     bucket, _, key = script.removeprefix("s3://").partition("/")
     s3.put_object(Bucket=bucket, Key=key, Body=b"stale")
-    assert "Glue scripts: 2 exist, 1 updated" in aws.command("provision").splitlines()
+    assert ", 1 updated" in aws.command("provision").split("Code: ")[1].splitlines()[0]
     assert read(script) != b"stale"
 
 

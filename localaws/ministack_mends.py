@@ -1,0 +1,218 @@
+"""What MiniStack forgets of what it was told, so that Terraform would see a change at every plan.
+
+Each mend wraps one of its functions and goes when MiniStack's own answer is whole; the tests of
+test_ministack_mends.py say for each what AWS answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from xml.sax.saxutils import escape
+
+Parameters = Mapping[str, Any]
+
+
+def install() -> None:
+    """Put the mends into MiniStack's modules. Call it before it serves."""
+    _mend_alarms()
+    _mend_endpoints()
+    _mend_flow_logs()
+    _mend_prefix_list_rules()
+    _mend_streams()
+
+
+def _mend_alarms() -> None:
+    """DescribeAlarms by the query protocol (Terraform's) tells less than by the JSON one."""
+    from ministack.services import cloudwatch
+
+    describe = cloudwatch._describe_alarms
+
+    def describe_alarms(
+        params: Parameters, data: dict[str, Any], is_cbor: bool, is_json: bool = False
+    ) -> Any:
+        if is_cbor or is_json:
+            return describe(params, data, is_cbor, is_json)
+        request: dict[str, Any] = {
+            name: cloudwatch._p(params, name)
+            for name in ("AlarmNamePrefix", "StateValue", "MaxRecords", "NextToken")
+            if cloudwatch._p(params, name)
+        }
+        request["AlarmNames"] = list(_members(params, "AlarmNames"))
+        request["AlarmTypes"] = list(_members(params, "AlarmTypes"))
+        status, headers, body = describe({}, request, False, True)
+        if status != 200:
+            return describe(params, data, False)
+        answer = _query_xml(json.loads(body))
+        return cloudwatch._xml(
+            200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{answer}</DescribeAlarmsResult>"
+        )
+
+    cloudwatch._describe_alarms = describe_alarms
+
+
+def _members(params: Parameters, name: str) -> Iterator[str]:
+    number = 1
+    while value := params.get(f"{name}.member.{number}"):
+        yield value[0] if isinstance(value, list) else value
+        number += 1
+
+
+def _query_xml(value: Any) -> str:
+    """A JSON answer as the query protocol has it."""
+    if isinstance(value, dict):
+        return "".join(
+            f"<{key}>{_query_xml(_time(key, item))}</{key}>"
+            for key, item in value.items()
+            if item is not None and item != ""
+        )
+    if isinstance(value, list):
+        return "".join(f"<member>{_query_xml(item)}</member>" for item in value)
+    return escape(json.dumps(value) if isinstance(value, bool) else str(value))
+
+
+def _time(key: str, value: Any) -> Any:
+    if key.endswith("Timestamp") and isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC).isoformat()
+    return value
+
+
+def _mend_endpoints() -> None:
+    """An interface endpoint's security groups and whether it answers to the service's name."""
+    from ministack.services import ec2
+
+    create, modify, fields = (
+        ec2._create_vpc_endpoint,
+        ec2._modify_vpc_endpoint,
+        ec2._vpce_fields_xml,
+    )
+
+    def create_vpc_endpoint(params: Parameters) -> Any:
+        before = set(ec2._vpc_endpoints)
+        create(params)
+        (made,) = (endpoint for id, endpoint in ec2._vpc_endpoints.items() if id not in before)
+        made["PrivateDnsEnabled"] = ec2._p(params, "PrivateDnsEnabled") == "true"
+        made["SecurityGroupIds"] = ec2._parse_member_list(params, "SecurityGroupId")
+        answer = fields_xml(made, "vpcEndpoint")
+        return ec2._xml(200, "CreateVpcEndpointResponse", answer)
+
+    def modify_vpc_endpoint(params: Parameters) -> Any:
+        endpoint = ec2._vpc_endpoints.get(ec2._p(params, "VpcEndpointId"))
+        if endpoint:
+            removed = ec2._parse_member_list(params, "RemoveSecurityGroupId")
+            groups = endpoint.get("SecurityGroupIds", [])
+            groups = [*groups, *ec2._parse_member_list(params, "AddSecurityGroupId")]
+            endpoint["SecurityGroupIds"] = [id for id in groups if id not in removed]
+            if dns := ec2._p(params, "PrivateDnsEnabled"):
+                endpoint["PrivateDnsEnabled"] = dns == "true"
+        return modify(params)
+
+    def fields_xml(endpoint: dict[str, Any], tag: str = "item") -> str:
+        groups = "".join(
+            f"<item><groupId>{id}</groupId></item>" for id in endpoint.get("SecurityGroupIds", [])
+        )
+        dns = json.dumps(endpoint.get("PrivateDnsEnabled", False))
+        more = f"<groupSet>{groups}</groupSet><privateDnsEnabled>{dns}</privateDnsEnabled>"
+        text: str = fields(endpoint, tag)
+        return text.replace("<state>", f"{more}<state>", 1)
+
+    ec2._vpce_fields_xml = fields_xml
+    ec2._ACTION_MAP["CreateVpcEndpoint"] = create_vpc_endpoint
+    ec2._ACTION_MAP["ModifyVpcEndpoint"] = modify_vpc_endpoint
+
+
+def _mend_flow_logs() -> None:
+    """Who writes a flow log, to which group, and how often."""
+    from ministack.services import ec2
+
+    create, describe = ec2._create_flow_logs, ec2._describe_flow_logs
+
+    def create_flow_logs(params: Parameters) -> Any:
+        before = set(ec2._flow_logs)
+        answer = create(params)
+        group = ec2._p(params, "LogGroupName")
+        if ":log-group:" in (destination := ec2._p(params, "LogDestination")):
+            group = destination.split(":log-group:")[1].removesuffix(":*")
+        for id, log in ec2._flow_logs.items():
+            if id not in before:
+                ec2._parse_tag_specs(params, "vpc-flow-log", id)
+                log["extra"] = {
+                    "deliverLogsPermissionArn": ec2._p(params, "DeliverLogsPermissionArn"),
+                    "logGroupName": group,
+                    "maxAggregationInterval": ec2._p(params, "MaxAggregationInterval") or "600",
+                }
+        return answer
+
+    def describe_flow_logs(params: Parameters) -> Any:
+        status, headers, body = describe(params)
+        text = body.decode()
+        for id, log in ec2._flow_logs.items():
+            mark = f"<flowLogId>{id}</flowLogId>"
+            text = text.replace(mark, mark + _query_xml(log.get("extra", {})))
+        return status, headers, text.encode()
+
+    ec2._ACTION_MAP["CreateFlowLogs"] = create_flow_logs
+    ec2._ACTION_MAP["DescribeFlowLogs"] = describe_flow_logs
+
+
+def _mend_prefix_list_rules() -> None:
+    """A security group's rule for a prefix list (S3's, say) instead of an address range."""
+    from ministack.services import ec2
+
+    parse, rule_xml = ec2._parse_ip_permissions, ec2._sg_rule_xml
+
+    def parse_ip_permissions(params: Parameters, prefix: str) -> list[dict[str, Any]]:
+        rules: list[dict[str, Any]] = parse(params, prefix)
+        for number, rule in enumerate(rules, 1):
+            start = f"{prefix}.{number}.PrefixListIds.1"
+            if id := ec2._p(params, f"{start}.PrefixListId"):
+                entry = {"PrefixListId": id, "Description": ec2._p(params, f"{start}.Description")}
+                rule["PrefixListIds"] = [entry]
+        return rules
+
+    def sg_rule_xml(group: str, rule: dict[str, Any], is_egress: bool = False) -> str:
+        text: str = rule_xml(group, rule, is_egress)
+        for entry in rule.get("PrefixListIds", []):
+            more = f"<prefixListId>{entry['PrefixListId']}</prefixListId>"
+            if entry["Description"]:
+                more += f"<description>{escape(entry['Description'])}</description>"
+            text = text.replace("<groupId>", f"{more}<groupId>", 1)
+        return text
+
+    ec2._parse_ip_permissions = parse_ip_permissions
+    ec2._sg_rule_xml = sg_rule_xml
+
+
+def _mend_streams() -> None:
+    """A Kinesis stream's tags given at its creation, and its shard-level metrics."""
+    from ministack.services import kinesis
+
+    create = kinesis._create_stream
+
+    def create_stream(data: dict[str, Any]) -> Any:
+        answer = create(data)
+        if answer[0] == 200:
+            kinesis._streams[data["StreamName"]]["tags"].update(data.get("Tags") or {})
+        return answer
+
+    def with_metrics(describe: Any, member: str) -> Any:
+        def answer(data: dict[str, Any]) -> Any:
+            status, headers, body = describe(data)
+            _, stream = kinesis._resolve_stream(data)
+            if status == 200 and stream:
+                found = json.loads(body)
+                metrics = stream.get("ShardLevelMetrics", [])
+                found[member]["EnhancedMonitoring"] = [{"ShardLevelMetrics": metrics}]
+                body = json.dumps(found).encode()
+            return status, headers, body
+
+        return answer
+
+    kinesis._create_stream = create_stream
+    for name, member in (
+        ("_describe_stream", "StreamDescription"),
+        ("_describe_stream_summary", "StreamDescriptionSummary"),
+    ):
+        setattr(kinesis, name, with_metrics(getattr(kinesis, name), member))

@@ -1,0 +1,132 @@
+# What Airflow may do, wherever it runs: Amazon's (mwaa.tf), tasks in ECS, or a server whose role is
+# trusted.
+
+locals {
+  athena_workgroup = "arn:aws:athena:${var.region}:${var.account_id}:workgroup/${local.names.athena.workgroup}"
+}
+
+data "aws_iam_policy_document" "airflow_trust" {
+  statement {
+    sid     = "AirflowOfThisAccount"
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["airflow-env.amazonaws.com", "airflow.amazonaws.com", "ecs-tasks.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [var.account_id]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.trusted_role_arns.airflow) > 0 ? [1] : []
+
+    content {
+      sid     = "TrustedRoles"
+      actions = ["sts:AssumeRole"]
+
+      principals {
+        type        = "AWS"
+        identifiers = var.trusted_role_arns.airflow
+      }
+    }
+  }
+}
+
+data "aws_iam_policy_document" "airflow" {
+  statement {
+    sid       = "WaitForRawEvents"
+    actions   = ["s3:ListBucket"]
+    resources = [module.buckets.arns.raw]
+  }
+
+  statement {
+    sid       = "StartJobs"
+    actions   = ["glue:GetJob", "glue:GetJobRun", "glue:StartJobRun"]
+    resources = ["${local.glue_arn}:job/${local.names.glue.clean_job}"]
+  }
+
+  statement {
+    sid       = "StartCrawler"
+    actions   = ["glue:GetCrawler", "glue:StartCrawler"]
+    resources = ["${local.glue_arn}:crawler/${local.names.glue.crawler}"]
+  }
+
+  statement {
+    sid = "AskAthena"
+    actions = [
+      "athena:GetQueryExecution",
+      "athena:GetQueryResults",
+      "athena:GetWorkGroup",
+      "athena:StartQueryExecution",
+      "athena:StopQueryExecution",
+    ]
+    resources = [local.athena_workgroup]
+  }
+
+  # Athena reads the lake, its catalog and writes results with its caller's rights.
+  statement {
+    sid       = "ReadAndRepairCatalog"
+    actions   = ["glue:BatchCreatePartition", "glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable"]
+    resources = [local.catalog, local.lake_database, local.lake_tables, local.raw_database, local.raw_tables]
+  }
+
+  statement {
+    sid       = "ReadLake"
+    actions   = ["s3:GetObject"]
+    resources = [local.lake_objects, local.quarantine_objects]
+  }
+
+  statement {
+    sid       = "ListLake"
+    actions   = ["s3:ListBucket"]
+    resources = [module.buckets.arns.processed, module.buckets.arns.errors]
+  }
+
+  statement {
+    sid       = "KeepResults"
+    actions   = ["s3:GetObject", "s3:PutObject"]
+    resources = ["${module.buckets.arns.results}/${local.names.prefixes.athena_results}*", "${module.buckets.arns.results}/${local.names.prefixes.quality}*"]
+  }
+
+  statement {
+    sid       = "FindResults"
+    actions   = ["s3:GetBucketLocation", "s3:ListBucket"]
+    resources = [module.buckets.arns.results]
+  }
+
+  statement {
+    sid       = "LoadWarehouse"
+    actions   = ["redshift-data:BatchExecuteStatement", "redshift-data:ExecuteStatement", "redshift-serverless:GetCredentials"]
+    resources = [aws_redshiftserverless_workgroup.this.arn]
+  }
+
+  # Redshift's Data API defines no resource for these: a statement belongs to who sent it.
+  statement {
+    sid       = "FollowStatements"
+    actions   = ["redshift-data:CancelStatement", "redshift-data:DescribeStatement", "redshift-data:GetStatementResult"]
+    resources = ["*"]
+  }
+
+  statement {
+    sid       = "UseKey"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [aws_kms_key.data.arn]
+  }
+}
+
+resource "aws_iam_role" "airflow" {
+  name               = local.names.roles.airflow
+  description        = "Airflow starts jobs, crawlers and queries, and loads the warehouse."
+  assume_role_policy = data.aws_iam_policy_document.airflow_trust.json
+}
+
+resource "aws_iam_role_policy" "airflow" {
+  name   = "run-pipeline"
+  role   = aws_iam_role.airflow.id
+  policy = data.aws_iam_policy_document.airflow.json
+}

@@ -1,0 +1,230 @@
+# The catalog's databases, the job and the crawler. The tables are sql/: `make deploy` runs it, the
+# crawler adds what is new (docs/adr/0004).
+
+locals {
+  glue_arn   = "arn:aws:glue:${var.region}:${var.account_id}"
+  glue_trust = data.aws_iam_policy_document.glue_trust.json
+
+  catalog        = "${local.glue_arn}:catalog"
+  lake_database  = "${local.glue_arn}:database/${local.names.glue.database}"
+  lake_tables    = "${local.glue_arn}:table/${local.names.glue.database}/*"
+  raw_database   = "${local.glue_arn}:database/${local.names.glue.raw_database}"
+  raw_tables     = "${local.glue_arn}:table/${local.names.glue.raw_database}/*"
+  lake_locations = ["${local.s3_uris.processed}/${local.names.prefixes.lake}fact_clicks/", "${local.s3_uris.processed}/${local.names.prefixes.lake}pipeline_runs/", "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"]
+}
+
+resource "aws_glue_catalog_database" "this" {
+  for_each = toset([local.names.glue.raw_database, local.names.glue.database])
+
+  name = each.value
+}
+
+resource "aws_glue_security_configuration" "this" {
+  name = var.name_prefix
+
+  encryption_configuration {
+    cloudwatch_encryption {
+      cloudwatch_encryption_mode = "SSE-KMS"
+      kms_key_arn                = aws_kms_key.operations.arn
+    }
+
+    job_bookmarks_encryption {
+      job_bookmarks_encryption_mode = "CSE-KMS"
+      kms_key_arn                   = aws_kms_key.data.arn
+    }
+
+    s3_encryption {
+      s3_encryption_mode = "SSE-KMS"
+      kms_key_arn        = aws_kms_key.data.arn
+    }
+  }
+}
+
+resource "aws_glue_job" "clean_events" {
+  name                   = local.names.glue.clean_job
+  description            = "Cleans one interval of raw events; Airflow starts it."
+  role_arn               = aws_iam_role.glue.arn
+  glue_version           = "5.1"
+  worker_type            = "G.1X"
+  number_of_workers      = var.glue_worker_count
+  timeout                = 60
+  max_retries            = 0
+  security_configuration = aws_glue_security_configuration.this.name
+
+  command {
+    name            = "glueetl"
+    python_version  = "3"
+    script_location = "${local.s3_uris.artifacts}/${local.names.prefixes.scripts}clean_events.py"
+  }
+
+  default_arguments = {
+    "--extra-py-files"         = "${local.s3_uris.artifacts}/${local.names.prefixes.scripts}clickstream_glue.zip"
+    "--raw-path"               = "${local.s3_uris.raw}/${local.names.prefixes.raw}"
+    "--lake-path"              = "${local.s3_uris.processed}/${local.names.prefixes.lake}"
+    "--quarantine-path"        = "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"
+    "--custom-logGroup-prefix" = local.names.glue.log_group_prefix
+    "--enable-metrics"         = "true"
+  }
+
+  # Two runs at once would rewrite the same event hours.
+  execution_property {
+    max_concurrent_runs = 1
+  }
+
+  depends_on = [aws_iam_role_policy.glue]
+}
+
+resource "aws_glue_crawler" "lake" {
+  name                   = local.names.glue.crawler
+  description            = "Adds new partitions and columns; takes nothing away."
+  role                   = aws_iam_role.crawler.arn
+  database_name          = aws_glue_catalog_database.this[local.names.glue.database].name
+  security_configuration = aws_glue_security_configuration.this.name
+
+  dynamic "s3_target" {
+    for_each = local.lake_locations
+
+    content {
+      path = s3_target.value
+    }
+  }
+
+  schema_change_policy {
+    update_behavior = "UPDATE_IN_DATABASE"
+    delete_behavior = "LOG"
+  }
+
+  configuration = jsonencode({
+    Version = 1
+    CrawlerOutput = {
+      Tables     = { AddOrUpdateBehavior = "MergeNewColumns" }
+      Partitions = { AddOrUpdateBehavior = "InheritFromTable" }
+    }
+  })
+
+  depends_on = [aws_iam_role_policy.crawler]
+}
+
+data "aws_iam_policy_document" "glue_trust" {
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["glue.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [var.account_id]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "glue" {
+  statement {
+    sid       = "ReadScriptsAndRawEvents"
+    actions   = ["s3:GetObject"]
+    resources = [local.script_objects, local.raw_objects]
+  }
+
+  statement {
+    sid       = "RebuildHours"
+    actions   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+    resources = [local.lake_objects, local.quarantine_objects]
+  }
+
+  statement {
+    sid       = "ListBuckets"
+    actions   = ["s3:ListBucket"]
+    resources = [module.buckets.arns.raw, module.buckets.arns.processed, module.buckets.arns.errors]
+  }
+
+  statement {
+    sid       = "UseKey"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [aws_kms_key.data.arn]
+  }
+
+  statement {
+    sid       = "WriteLogs"
+    actions   = ["logs:AssociateKmsKey", "logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = [for group in ["glue_output", "glue_error"] : "${aws_cloudwatch_log_group.this[group].arn}:*"]
+  }
+
+  # CloudWatch defines no resource for this action.
+  statement {
+    sid       = "WriteMetrics"
+    actions   = ["cloudwatch:PutMetricData"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "cloudwatch:namespace"
+      values   = ["Glue"]
+    }
+  }
+}
+
+resource "aws_iam_role" "glue" {
+  name               = local.names.roles.glue
+  description        = "The clean job reads raw events and rebuilds hours of the lake."
+  assume_role_policy = local.glue_trust
+}
+
+resource "aws_iam_role_policy" "glue" {
+  name   = "clean-events"
+  role   = aws_iam_role.glue.id
+  policy = data.aws_iam_policy_document.glue.json
+}
+
+data "aws_iam_policy_document" "crawler" {
+  statement {
+    sid       = "ReadLake"
+    actions   = ["s3:GetObject"]
+    resources = [local.lake_objects, local.quarantine_objects]
+  }
+
+  statement {
+    sid       = "ListBuckets"
+    actions   = ["s3:ListBucket"]
+    resources = [module.buckets.arns.processed, module.buckets.arns.errors]
+  }
+
+  statement {
+    sid = "AddToCatalog"
+    actions = [
+      "glue:BatchCreatePartition",
+      "glue:BatchGetPartition",
+      "glue:GetDatabase",
+      "glue:GetTable",
+      "glue:UpdateTable",
+    ]
+    resources = [local.catalog, local.lake_database, local.lake_tables]
+  }
+
+  statement {
+    sid       = "UseKey"
+    actions   = ["kms:Decrypt"]
+    resources = [aws_kms_key.data.arn]
+  }
+
+  statement {
+    sid       = "WriteLogs"
+    actions   = ["logs:AssociateKmsKey", "logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = ["${aws_cloudwatch_log_group.this["crawler"].arn}:*"]
+  }
+}
+
+resource "aws_iam_role" "crawler" {
+  name               = local.names.roles.crawler
+  description        = "The crawler reads the lake and adds to its catalog."
+  assume_role_policy = local.glue_trust
+}
+
+resource "aws_iam_role_policy" "crawler" {
+  name   = "crawl-lake"
+  role   = aws_iam_role.crawler.id
+  policy = data.aws_iam_policy_document.crawler.json
+}
