@@ -16,9 +16,12 @@ from pathlib import Path
 
 from localaws import server
 from localaws.service import Context
+from localaws.trail import acting_as
 
 START_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 15
+#: Who provisions, in the access trail.
+OPERATOR = "operator"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         ("status", status, "say whether it runs; exit code 1 when it does not"),
         ("run", run, "run in the foreground"),
         ("provision", provision, "create the pipeline's buckets, streams, jobs and tables"),
+        ("trail", trail, "list who has used which permission on what, and how often"),
         ("reset", reset, "stop it and delete all its state"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(action=action)
@@ -142,9 +146,23 @@ def provision(home: Path, port: int) -> int:
     from localaws import resources
 
     try:
-        resources.provision(Context(home, endpoint(port)))
+        with acting_as(OPERATOR):
+            resources.provision(Context(home, endpoint(port)))
     except resources.ProvisionError as error:
         raise Trouble(str(error)) from None
+    return 0
+
+
+def trail(home: Path, port: int) -> int:
+    """Print the access trail as a table."""
+    calls = server.read_trail(endpoint(port))
+    if calls is None:
+        raise Trouble(f"nothing answers on {endpoint(port)}; start it first (make aws)")
+    rows = [("principal", "action", "resource", "count")]
+    rows += [(c["principal"], c["action"], c["resource"], str(c["count"])) for c in calls]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
     return 0
 
 

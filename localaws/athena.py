@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextvars
 import logging
 import shutil
 import threading
@@ -38,6 +39,7 @@ class Athena(AthenaAdmin):
     """Every action of Athena for SQL."""
 
     scope: ClassVar[str] = "athena"
+    acts_as_caller: ClassVar[bool] = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -97,7 +99,10 @@ class Athena(AthenaAdmin):
             if token:
                 self._tokens[token] = {"Request": request, "QueryExecutionId": identity}
             self._running[identity] = self._execution(record, group)
-        self._workers.submit(self._run, record)
+        # AWS asks where the results' bucket is before it takes a query.
+        bucket, _ = athena_results.split(record["ResultConfiguration"]["OutputLocation"])
+        self.context.trail.record("s3:GetBucketLocation", f"arn:aws:s3:::{bucket}")
+        self._workers.submit(contextvars.copy_context().run, self._run, record)
         return {"QueryExecutionId": identity}
 
     def _record(self, request: Request, group: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +161,7 @@ class Athena(AthenaAdmin):
             memory_limit=MEMORY_LIMIT,
             cutoff=group["Configuration"].get("BytesScannedCutoffPerQuery"),
             parameters=record["ExecutionParameters"],
+            encryption=_encryption(record["ResultConfiguration"]),
             prepared=prepared,
             prepare=prepare,
         )
@@ -306,6 +312,14 @@ class Athena(AthenaAdmin):
                 "ResultSetMetadata": {"ColumnInfo": columns},
             }
         }
+
+
+def _encryption(results: dict[str, Any]) -> dict[str, str]:
+    """PutObject's members for a result configuration."""
+    wanted = results.get("EncryptionConfiguration", {})
+    if wanted.get("EncryptionOption") != "SSE_KMS" or not wanted.get("KmsKey"):
+        return {}
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": wanted["KmsKey"]}
 
 
 def _offset(token: str | None) -> int:

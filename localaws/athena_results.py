@@ -144,13 +144,20 @@ def write_csv(
     return columns, count
 
 
-def put(context: Context, location: str, body: Any, columns: list[dict[str, Any]]) -> None:
+def put(
+    context: Context,
+    location: str,
+    body: Any,
+    columns: list[dict[str, Any]],
+    encryption: dict[str, str],
+) -> None:
     """Put a result and, beside it, its metadata object."""
     bucket, key = split(location)
     s3 = context.client("s3")
     kind = "text/csv" if key.endswith(".csv") else "application/octet-stream"
-    s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind)
-    s3.put_object(Bucket=bucket, Key=f"{key}.metadata", Body=orjson.dumps(columns))
+    s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind, **encryption)
+    metadata = orjson.dumps(columns)
+    s3.put_object(Bucket=bucket, Key=f"{key}.metadata", Body=metadata, **encryption)
 
 
 def columns_of(context: Context, location: str) -> list[dict[str, Any]]:

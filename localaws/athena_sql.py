@@ -49,6 +49,7 @@ class Execution:
     Attributes:
         output: ``s3://…/<id>``, the result's name without a suffix.
         folder: a folder of its own for what is on its way to S3.
+        encryption: how PutObject encrypts the result, when its bucket's default is not meant.
     """
 
     context: Context
@@ -59,6 +60,7 @@ class Execution:
     memory_limit: str
     cutoff: int | None = None
     parameters: list[str] = field(default_factory=list)
+    encryption: dict[str, str] = field(default_factory=dict)
     prepared: Callable[[str], str | None] = lambda name: None
     prepare: Callable[[str, str | None], None] = lambda name, sql: None
     _connection: duckdb.DuckDBPyConnection | None = None
@@ -171,7 +173,7 @@ class Execution:
         columns, _ = athena_results.write_csv(self.connection, sql, path)
         location = f"{self.output}.csv"
         with path.open("rb") as body:
-            athena_results.put(self.context, location, body, columns)
+            athena_results.put(self.context, location, body, columns, self.encryption)
         return Outcome(location, scanned)
 
     def text(self, names: list[str], lines: list[str]) -> Outcome:
@@ -179,7 +181,7 @@ class Execution:
         location = f"{self.output}.txt"
         columns = [athena_results.text_column(name) for name in names]
         body = "".join(f"{line}\n" for line in lines).encode()
-        athena_results.put(self.context, location, body, columns)
+        athena_results.put(self.context, location, body, columns, self.encryption)
         return Outcome(location)
 
     def _explain(self, sql: str) -> Outcome:

@@ -26,6 +26,7 @@ from localaws import firehose_prefix as prefix
 from localaws.firehose_stream import Stream, bucket_name
 from localaws.firehose_transform import Transform
 from localaws.service import AwsError, Context, Request, Response, Service, now
+from localaws.trail import acting_as
 
 MAX_STREAMS = 50
 MAX_RECORDS = 500
@@ -148,9 +149,8 @@ class Firehose(Service):
                 "for KinesisStreamAsSource."
             )
         try:
-            self.context.client("kinesis").describe_stream_summary(
-                StreamARN=source["KinesisStreamARN"]
-            )
+            with acting_as(source["RoleARN"]):
+                self.context.client("kinesis").describe_stream(StreamARN=source["KinesisStreamARN"])
         except ClientError as error:
             raise _invalid(f"The source cannot be read: {error}") from None
         return {"type": type, "source": source | {"DeliveryStartTimestamp": created}}

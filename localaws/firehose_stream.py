@@ -21,6 +21,7 @@ from localaws.firehose_spool import Segment, Spool
 from localaws.firehose_transform import Transform
 from localaws.logs import LogStream
 from localaws.service import Context, now
+from localaws.trail import acting_as
 
 log = logging.getLogger("localaws")
 
@@ -124,7 +125,8 @@ class Stream:
                 continue
             self._updated.clear()
             try:
-                self._deliver(segment)
+                with acting_as(self.record["destination"]["RoleARN"]):
+                    self._deliver(segment)
                 failures = 0
             except Exception as error:  # whatever it is, the records wait and are tried again
                 if self._stopping.is_set():
@@ -216,17 +218,23 @@ class Stream:
             }
         )
         try:
-            LogStream(self._context, options["LogGroupName"], options["LogStreamName"]).write(
-                [line.decode()]
-            )
+            # On AWS the stream in the log group is there already.
+            stream = LogStream(self._context, options["LogGroupName"], options["LogStreamName"])
+            with acting_as(destination["RoleARN"]):
+                stream.write([line.decode()])
         except (BotoCoreError, ClientError) as failure:
             log.warning("firehose %s: cannot log: %s", self.record["name"], failure)
 
     # Kinesis source
 
     def _poll(self) -> None:
+        with acting_as(self.record["source"]["RoleARN"]):
+            self._read_shards()
+
+    def _read_shards(self) -> None:
         """Read every shard from its checkpoint, or from the stream's creation on."""
         iterators: dict[str, str] = {}
+        source = self.record["source"]["KinesisStreamARN"]
         while not self._stopping.is_set():
             busy = False
             try:
@@ -235,7 +243,7 @@ class Stream:
                         return
                     token = iterators.pop(shard, None) or self._iterator(shard)
                     answer = self._context.client("kinesis").get_records(
-                        ShardIterator=token, Limit=10_000
+                        StreamARN=source, ShardIterator=token, Limit=10_000
                     )
                     if answer["Records"]:
                         self._keep_read(shard, answer["Records"])

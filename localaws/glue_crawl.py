@@ -197,6 +197,7 @@ class Crawl:
         if not root.is_dir():
             raise CrawlError(f"The bucket of s3://{bucket}/{prefix} does not exist; create it")
         excluded = [_glob(pattern) for pattern in exclusions]
+        self._context.trail.listing(bucket)
         folders: dict[str, list[Path]] = defaultdict(list)
         for key, path in current_objects(root, prefix, hidden=False):
             if not any(pattern.fullmatch(key[len(prefix) :]) for pattern in excluded):
@@ -205,6 +206,7 @@ class Crawl:
         for folder, paths in sorted(folders.items()):
             if self._cancelled():
                 raise Cancelled
+            self._context.trail.objects("s3:GetObject", bucket, [folder])
             if leaf := _leaf(bucket, folder, sorted(paths)):
                 found.append(leaf)
         if not found:

@@ -14,6 +14,7 @@ from localaws.glue_crawl import Cancelled, Crawl, CrawlError
 from localaws.glue_tags import GlueTags
 from localaws.logs import LogStream
 from localaws.service import AwsError, Context, Request, Response, now, page
+from localaws.trail import acting_as
 
 log = logging.getLogger("localaws")
 
@@ -125,7 +126,7 @@ class GlueCrawlers(GlueTags):
                 "MessagePrefix": crawl_id,
             }
         threading.Thread(
-            target=self._crawl, args=(crawler, crawl), name=f"crawl-{crawler['Name']}", daemon=True
+            target=self._main, args=(crawler, crawl), name=f"crawl-{crawler['Name']}", daemon=True
         ).start()
         return {}
 
@@ -194,8 +195,12 @@ class GlueCrawlers(GlueTags):
             "TablesDeleted": tables.get("DELETE", 0),
         }
 
-    def _crawl(self, crawler: dict[str, Any], crawl: dict[str, Any]) -> None:
+    def _main(self, crawler: dict[str, Any], crawl: dict[str, Any]) -> None:
         """A crawl's thread."""
+        with acting_as(crawler["Role"]):
+            self._crawl(crawler, crawl)
+
+    def _crawl(self, crawler: dict[str, Any], crawl: dict[str, Any]) -> None:
         lines = [f"BENCHMARK : Running Start Crawl for Crawler {crawler['Name']}"]
         work = Crawl(self.context, crawler, lines.append, lambda: self._is_cancelled(crawler))
         state, message = "COMPLETED", ""

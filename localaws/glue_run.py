@@ -24,6 +24,7 @@ from localaws import spark
 from localaws.logs import LogStream
 from localaws.objects import split_uri
 from localaws.service import Context
+from localaws.trail import acting_as
 
 log = logging.getLogger("localaws")
 
@@ -119,7 +120,8 @@ class Run:
 
     def _main(self) -> None:
         try:
-            state, message = self._execute()
+            with acting_as(self._job["Role"]):
+                state, message = self._execute()
         except LaunchError as error:
             state, message = "FAILED", f"LAUNCH ERROR | {error}"
         except Exception as error:

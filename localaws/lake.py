@@ -167,6 +167,7 @@ class Lake:
             raise LakeError(
                 "PERMISSION_DENIED", f"the bucket '{address.netloc}' of {location} does not exist"
             )
+        self._context.trail.listing(address.netloc)
         for folder, folders, names in os.walk(bucket / address.path.strip("/")):
             folders[:] = sorted(name for name in folders if name[0] not in "._")
             # An object is what has a sidecar: a file without one is still being written.
@@ -183,6 +184,12 @@ class Lake:
         except botocore.exceptions.ClientError:
             return False
         return True
+
+    def note_reads(self, files: Iterable[Path]) -> None:
+        """Tell the trail that whoever acts now reads these files."""
+        for folder in {path.parent for path in files}:
+            bucket, _, key = folder.relative_to(self._context.s3_root).as_posix().partition("/")
+            self._context.trail.objects("s3:GetObject", bucket, [f"{key}/"])
 
     def address(self, path: Path) -> str:
         """The ``s3://`` name of a file."""
@@ -227,6 +234,7 @@ class Lake:
         for path in files:
             if not {"*", "?", "["}.isdisjoint(str(path)):
                 raise LakeError("NOT_SUPPORTED", f"a key with *, ? or [: {self.address(path)}")
+        self.note_reads(files)
         used = {column.name for column in table.columns}
         if columns is not None:
             used &= {name.lower() for name in columns}

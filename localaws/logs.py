@@ -15,26 +15,27 @@ class LogStream:
     """One stream of a log group; both are created when they are missing."""
 
     def __init__(self, context: Context, group: str, stream: str) -> None:
-        self._client = context.client("logs")
+        self._context = context
         self._names = {"logGroupName": group, "logStreamName": stream}
-        exists = self._client.exceptions.ResourceAlreadyExistsException
+        client = context.client("logs")
+        exists = client.exceptions.ResourceAlreadyExistsException
         with contextlib.suppress(exists):
-            self._client.create_log_group(logGroupName=group)
+            client.create_log_group(logGroupName=group)
         with contextlib.suppress(exists):
-            self._client.create_log_stream(**self._names)
+            client.create_log_stream(**self._names)
 
     def write(self, lines: Iterable[str]) -> None:
         """Send the lines, stamped with the current time; a longer line than AWS takes is cut."""
-        stamp = int(now().timestamp() * 1000)
+        client, stamp = self._context.client("logs"), int(now().timestamp() * 1000)
         batch: list[dict[str, object]] = []
         size = 0
         for line in lines:
             message = line.encode()[: _EVENT_BYTES - _OVERHEAD].decode(errors="ignore") or " "
             cost = len(message.encode()) + _OVERHEAD
             if batch and (size + cost > _BATCH_BYTES or len(batch) == _BATCH_EVENTS):
-                self._client.put_log_events(**self._names, logEvents=batch)
+                client.put_log_events(**self._names, logEvents=batch)
                 batch, size = [], 0
             batch.append({"timestamp": stamp, "message": message})
             size += cost
         if batch:
-            self._client.put_log_events(**self._names, logEvents=batch)
+            client.put_log_events(**self._names, logEvents=batch)

@@ -62,12 +62,16 @@ def create_external_schema(session: Session, sql: str) -> None:
         if match[1]:
             return
         raise SqlError(f'Schema "{name}" already exists')
-    session.warehouse.require_role(role)
-    if database not in session.warehouse.lake.databases():
-        if not match[5]:
-            raise SqlError(f'external database "{database}" does not exist in the Glue catalog')
+    with session.warehouse.assume(role):
         glue = session.warehouse.context.client("glue")
-        glue.create_database(DatabaseInput={"Name": database})
+        try:
+            glue.get_database(Name=database)
+        except glue.exceptions.EntityNotFoundException:
+            if not match[5]:
+                raise SqlError(
+                    f'external database "{database}" does not exist in the Glue catalog'
+                ) from None
+            glue.create_database(DatabaseInput={"Name": database})
     session.cursor.execute(f'CREATE SCHEMA "{session.warehouse.database}"."{name}"')
     session.cursor.execute(
         "INSERT INTO localaws.external_schemas VALUES (?, ?, ?)", [name, database, role]

@@ -78,7 +78,7 @@ def copy(session: Session, sql: str) -> int:
     if not match:
         raise SqlError("syntax error in COPY: this engine reads COPY table FROM 's3://...' options")
     options = _options(match["options"])
-    _require_role(session, options)
+    role = _role(session, options)
     target = session.require(dialect.table(match["table"]), writable=True)
     types = session.columns(target)
     columns = [c.strip().strip('"').lower() for c in (match["columns"] or "").split(",") if c]
@@ -86,11 +86,13 @@ def copy(session: Session, sql: str) -> int:
         if column not in types:
             raise SqlError(f'column "{column}" of relation "{target.name}" does not exist')
     columns = columns or list(types)
-    paths = _sources(session, match["source"], "manifest" in options)
+    with session.warehouse.assume(role):
+        paths = _sources(session, match["source"], "manifest" in options)
+        # An empty object holds no rows of any format.
+        paths = [path for path in paths if path.stat().st_size]
+        session.warehouse.lake.note_reads(paths)
     session.lock(str(target))
     names = ", ".join(f'"{column}"' for column in columns)
-    # An empty object holds no rows of any format.
-    paths = [path for path in paths if path.stat().st_size]
     if not paths:
         return 0
     try:
@@ -108,6 +110,7 @@ def _sources(session: Session, source: str, is_manifest: bool) -> list[Path]:
         manifests = [path for path in _under(session, source) if lake.address(path) == source]
         if not manifests:
             raise SqlError(f"Manifest file is not found: {source}")
+        lake.note_reads(manifests)
         found = []
         for entry in orjson.loads(manifests[0].read_bytes())["entries"]:
             match = [p for p in _under(session, entry["url"]) if lake.address(p) == entry["url"]]
@@ -189,11 +192,16 @@ def unload(session: Session, sql: str) -> int:
     if not match:
         raise SqlError("syntax error in UNLOAD: this engine reads UNLOAD ('query') TO 's3://...'")
     options = _options(match["options"])
-    _require_role(session, options)
+    role = _role(session, options)
     written = match["query"]
     query = written[2:-2] if written[0] == "$" else written[1:-1].replace("''", "'")
     select = session.select(query)
-    address = urlsplit(match["target"])
+    with session.warehouse.assume(role):
+        return _unload(session, select, match["target"], options)
+
+
+def _unload(session: Session, select: str, place: str, options: dict[str, str]) -> int:
+    address = urlsplit(place)
     bucket, prefix = address.netloc, address.path.lstrip("/")
     keys = [
         key.strip().strip('"').lower() for key in options.get("partition", "").split(",") if key
@@ -262,10 +270,12 @@ def _format(kind: str, options: dict[str, str]) -> tuple[str, str]:
     return ending, f"format csv, delimiter {delimiter}{header}{packed}"
 
 
-def _require_role(session: Session, options: dict[str, str]) -> None:
+def _role(session: Session, options: dict[str, str]) -> str:
     if "iam_role" not in options:
         raise SqlError("credentials are wanted: name an IAM_ROLE (an ARN in quotes, or default)")
-    session.warehouse.require_role(options["iam_role"].strip("'"))
+    role = options["iam_role"].strip("'")
+    session.warehouse.require_role(role)
+    return role
 
 
 def _unescape(text: str) -> str:

@@ -27,6 +27,7 @@ from localaws import redshift_files as files
 from localaws.lake import Lake, LakeError
 from localaws.redshift_dialect import SqlError
 from localaws.service import Context
+from localaws.trail import acting_as
 
 MEMORY_LIMIT = "512MB"
 BATCH_ROWS = 1000
@@ -191,6 +192,12 @@ class Warehouse:
         root.execute(f"ATTACH '{path}' AS \"{self.database}\"")
         catalog.create(root, self.database)
         return root
+
+    def assume(self, role: str) -> contextlib.AbstractContextManager[None]:
+        """Do what follows with the permissions of `role` (see `require_role`)."""
+        self.require_role(role)
+        is_default = role.lower() == "default"
+        return acting_as(self._namespace()["defaultIamRoleArn"] if is_default else role)
 
     def require_role(self, role: str) -> None:
         """Raise unless the namespace may assume `role` (an ARN or ``default``), as on AWS."""
@@ -478,7 +485,8 @@ class Session:
                 return Found(row[0], database, schema, name, row[1] or "", row[2] or "")
             if (glue := self.glue_database(schema)) is not None:
                 try:
-                    self.warehouse.lake.table(glue, name)
+                    with self.spectrum(schema):
+                        self.warehouse.lake.table(glue, name)
                     return Found("external", database, schema, name, definition=glue)
                 except LakeError as error:
                     if error.code != "TABLE_NOT_FOUND":
@@ -509,8 +517,9 @@ class Session:
     def tables(self, schema: str) -> list[tuple[str, str]]:
         """Name and type (TABLE, VIEW, EXTERNAL TABLE) of a schema's relations, sorted."""
         if (database := self.glue_database(schema)) is not None:
-            known = database in self.warehouse.lake.databases()
-            tables = self.warehouse.lake.tables(database) if known else []
+            with self.spectrum(schema):
+                known = database in self.warehouse.lake.databases()
+                tables = self.warehouse.lake.tables(database) if known else []
             return [(table.name, "EXTERNAL TABLE") for table in tables]
         if schema not in self.schemas():
             raise SqlError(f'schema "{schema}" does not exist')
@@ -525,7 +534,8 @@ class Session:
     def columns(self, found: Found) -> dict[str, str]:
         """Names and DuckDB types of a relation's columns."""
         if found.kind == "external":
-            table = self.warehouse.lake.table(found.definition, found.name)
+            with self.spectrum(found.schema):
+                table = self.warehouse.lake.table(found.definition, found.name)
             return {
                 column.name: "JSON" if column.type.children else column.type.duckdb
                 for column in table.all_columns
@@ -539,6 +549,13 @@ class Session:
             "SELECT glue_database FROM localaws.external_schemas WHERE schema_name = ?", [schema]
         ).fetchone()
         return row[0] if row else None
+
+    def spectrum(self, schema: str) -> contextlib.AbstractContextManager[None]:
+        """Read an external schema with the permissions of its role."""
+        rows = self.cursor.execute(
+            "SELECT iam_role FROM localaws.external_schemas WHERE schema_name = ?", [schema]
+        ).fetchall()
+        return self.warehouse.assume(rows[0][0])
 
     def new_name(self, table: exp.Table, *, temporary: bool = False) -> str:
         """The full name of a relation that is about to be created."""
@@ -607,6 +624,10 @@ class Session:
 
     def _external_sql(self, found: Found, table: exp.Table) -> str:
         """An external table's files in DuckDB's SQL; what is nested arrives as SUPER."""
+        with self.spectrum(found.schema):
+            return self._spectrum_sql(found, table)
+
+    def _spectrum_sql(self, found: Found, table: exp.Table) -> str:
         external = self.warehouse.lake.table(found.definition, found.name)
         if external.view is not None:
             raise SqlError(f'"{found.schema}.{found.name}" is an Athena view: not for Redshift')

@@ -9,7 +9,7 @@ import http.client
 import json
 import logging
 import os
-import re
+import sqlite3
 import threading
 import time
 import uuid
@@ -25,6 +25,7 @@ import uvicorn
 
 from localaws import kinesis
 from localaws.service import AwsError, Context, Service
+from localaws.trail import INTERNAL, acting_as, signer
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -33,12 +34,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = logging.getLogger("localaws")
 
 HEALTH_PATH = "/_localaws/health"
+TRAIL_PATH = "/_localaws/trail"
 #: How long a change of MiniStack's control plane lies in memory only, and a kill can lose it
 #: (longer when its state is so large that saving takes a noticeable time).
 SAVE_INTERVAL_SECONDS = 0.5
 
 _READS = ("Get", "List", "Describe", "BatchGet", "Search", "Filter")
-_CREDENTIAL_SCOPE = re.compile(rb"Credential=[^/]+/\d{8}/[^/]+/([^/]+)/aws4_request")
 
 
 class Gateway:
@@ -86,6 +87,8 @@ class Gateway:
             await _answer(
                 send, 200 if self._ready else 503, {"ready": self._ready, "pid": os.getpid()}
             )
+        elif scope["type"] == "http" and scope["path"] == TRAIL_PATH:
+            await _answer(send, 200, {"calls": self._context.trail.calls()})
         elif scope["type"] == "http":
             await self._route(scope, receive, send)
         else:
@@ -93,12 +96,16 @@ class Gateway:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        match = _CREDENTIAL_SCOPE.search(headers.get(b"authorization", b""))
-        name = match[1].decode() if match else ""
+        principal, name = signer(headers)
         action = headers.get(b"x-amz-target", b"").decode().rpartition(".")[2]
         action = action or scope["path"].partition("/operation/")[2]  # the RPC protocol's place
         service = self._services.get(name)
         if service is None or (service.falls_through and _method(service, action) is None):
+            if principal not in ("", INTERNAL):
+                alias = self._ministack.SERVICE_NAME_ALIASES.get(name, name)
+                receive, send = self._context.trail.watch(
+                    principal, alias, action, scope, receive, send
+                )
             await self._ministack.app(scope, receive, send)
             if _may_change_state(name, action, scope):
                 self._unsaved.add(name)
@@ -109,7 +116,7 @@ class Gateway:
             return
         try:
             response = await asyncio.get_running_loop().run_in_executor(
-                self._workers, _call, service, action, body
+                self._workers, _call, service, action, body, principal
             )
             await _answer(send, 200, response)
         except AwsError as error:
@@ -150,6 +157,7 @@ class Gateway:
 
         await self._ministack.app(scope, stopping, started)
         self._workers.shutdown(wait=False, cancel_futures=True)
+        self._context.trail.flush()
         self._context.state.close()
 
     def _start_services(self) -> None:
@@ -170,6 +178,10 @@ class Gateway:
                 await asyncio.wait_for(self._stopping.wait(), pause)
             unsaved, self._unsaved = self._unsaved, set()
             started = time.perf_counter()
+            try:
+                await asyncio.to_thread(self._context.trail.flush)
+            except sqlite3.Error as error:
+                log.warning("the access trail will be saved again: %s", error)
             for name in unsaved:
                 try:
                     await self._save(self._ministack.SERVICE_NAME_ALIASES.get(name, name))
@@ -217,7 +229,7 @@ def _method(
     return getattr(service, action, None) if action[:1].isupper() else None
 
 
-def _call(service: Service, action: str, body: bytes) -> dict[str, Any]:
+def _call(service: Service, action: str, body: bytes, principal: str) -> dict[str, Any]:
     method = _method(service, action)
     if method is None:
         raise AwsError(
@@ -230,7 +242,9 @@ def _call(service: Service, action: str, body: bytes) -> dict[str, Any]:
         raise AwsError(
             "SerializationException", f"The request's body is not JSON: {error}"
         ) from None
-    return method(request) or {}
+    service.context.trail.request(principal, service.scope, action, request)
+    with acting_as(principal if service.acts_as_caller else INTERNAL):
+        return method(request) or {}
 
 
 async def _read(receive: Receive) -> bytes:
@@ -272,19 +286,31 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _status(endpoint: str) -> int | None:
-    """The health answer's HTTP status, or None when nothing answers."""
+def _get(endpoint: str, path: str) -> tuple[int, bytes] | None:
+    """The answer's HTTP status and body, or None when nothing answers."""
     address = urlsplit(endpoint)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=5)
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", HEALTH_PATH)
-        return connection.getresponse().status
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     return None
+
+
+def _status(endpoint: str) -> int | None:
+    answer = _get(endpoint, HEALTH_PATH)
+    return answer[0] if answer else None
 
 
 def is_ready(endpoint: str) -> bool:
     """Whether an embedded AWS answers at `endpoint` and its services have started."""
     return _status(endpoint) == 200
+
+
+def read_trail(endpoint: str) -> list[dict[str, Any]] | None:
+    """The access trail of the embedded AWS at `endpoint`, or None when none answers."""
+    answer = _get(endpoint, TRAIL_PATH)
+    return orjson.loads(answer[1])["calls"] if answer and answer[0] == 200 else None
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 0.05) -> bool:

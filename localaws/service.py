@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import botocore.config
 import botocore.session
 
+from localaws import trail
 from localaws.state import State
 
 Request = dict[str, Any]
@@ -42,6 +43,7 @@ class Context:
         home: the folder all state is kept in.
         endpoint: the address of this very process; clients made here call back into it.
         state: small durable records (a restart or a kill keeps them).
+        trail: who used which permission.
     """
 
     home: Path
@@ -49,25 +51,29 @@ class Context:
     region: str = "us-east-1"
     account: str = "000000000000"
     state: State = field(init=False)
+    trail: trail.Trail = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _clients: dict[str, Any] = field(default_factory=dict, repr=False)
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         self.state = State(self.home / "state.sqlite")
+        self.trail = trail.Trail(self)
 
     def client(self, service: str) -> Any:
         """A botocore client (thread-safe, cached) of this embedded AWS itself.
 
-        Call it from a service's own thread, never from the event loop.
+        Its calls are those of whoever this thread acts as (see `trail.acting_as`). Call it from a
+        service's own thread, never from the event loop.
         """
+        key = service, trail.acting()
         with self._lock:
-            if service not in self._clients:
-                self._clients[service] = _session().create_client(
+            if key not in self._clients:
+                self._clients[key] = _session().create_client(
                     service,
                     region_name=self.region,
                     endpoint_url=self.endpoint,
-                    aws_access_key_id=self.account,
+                    aws_access_key_id=trail.acting(),
                     aws_secret_access_key="localaws",
                     config=botocore.config.Config(
                         max_pool_connections=32,
@@ -75,7 +81,7 @@ class Context:
                         s3={"addressing_style": "path"},
                     ),
                 )
-            return self._clients[service]
+            return self._clients[key]
 
     @property
     def s3_root(self) -> Path:
@@ -109,6 +115,8 @@ class Service:
     scope: ClassVar[str]
     #: Whether actions that have no method here go on to MiniStack; else they are refused.
     falls_through: ClassVar[bool] = False
+    #: Whether it calls other services with its caller's permissions; else they are its own.
+    acts_as_caller: ClassVar[bool] = False
 
     def __init__(self, context: Context) -> None:
         self.context = context

@@ -9,6 +9,7 @@ its end the difference goes to S3 as puts and deletes.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -20,7 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from localaws.objects import current_objects
+from localaws.permissions import object_arn
 from localaws.service import Context
+from localaws.trail import acting
 
 JAVA_VERSION = 17
 _UPLOADS_AT_A_TIME = 4
@@ -34,6 +37,7 @@ class Overlay:
     def __init__(self, context: Context, folder: Path) -> None:
         self._context, self._folder = context, folder
         self._mounted: dict[str, dict[str, tuple[int, int, int]]] = {}
+        self._read_before: dict[str, dict[str, int]] = {}
 
     def mount(self) -> None:
         """Link every current object of every bucket into the overlay's folder."""
@@ -41,6 +45,7 @@ class Overlay:
             root = self._folder / bucket
             root.mkdir(parents=True)
             links = self._mounted[bucket] = {}
+            times = self._read_before[bucket] = {}
             for key, source in current_objects(self._context.s3_root / bucket):
                 target = root / key
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +58,7 @@ class Overlay:
                 except FileNotFoundError:  # deleted since it was listed
                     continue
                 links[key] = _identity(target)
+                times[key] = target.stat().st_atime_ns
 
     def settings(self) -> dict[str, str]:
         """Spark settings that make ``s3://`` and ``s3a://`` paths lead into the overlay."""
@@ -70,6 +76,7 @@ class Overlay:
         Objects that others wrote meanwhile are not touched. What was never committed (below
         ``_temporary`` or ``.spark-staging``) stays unwritten, as Glue's committer leaves it.
         """
+        self._note_reads()
         s3 = self._context.client("s3")
         puts, deletes = [], []
         for bucket, mounted in self._mounted.items():
@@ -81,6 +88,10 @@ class Overlay:
                 if _is_committed(key) and mounted.get(key) != _identity(path):
                     puts.append((bucket, key, path))
             deletes += [(bucket, key) for key in mounted.keys() - found]
+        for bucket, key, _ in puts:
+            # S3 has no rename: a committer lists, puts, and deletes what it had put elsewhere.
+            self._context.trail.listing(bucket)
+            self._context.trail.record("s3:DeleteObject", object_arn(bucket, key))
 
         def put(item: tuple[str, str, Path]) -> None:
             with item[2].open("rb") as body:
@@ -90,6 +101,24 @@ class Overlay:
             list(pool.map(put, puts))
             list(pool.map(lambda item: s3.delete_object(Bucket=item[0], Key=item[1]), deletes))
         return len(puts), len(deletes)
+
+    def _note_reads(self) -> None:
+        """Tell the trail what the job read: what has a newer time of access than at `mount`.
+
+        To link a file makes it count as changed, so the first read after it sets that time even
+        where a file system saves most of these writes (``relatime``); with ``noatime`` none is
+        seen. Another engine that reads the same object meanwhile is taken for the job.
+        """
+        for bucket, times in self._read_before.items():
+            for key, before in times.items():
+                for root in (self._folder, self._context.s3_root):  # the job may have deleted it
+                    with contextlib.suppress(FileNotFoundError):
+                        status = (root / bucket / key).stat()
+                        if status.st_ino == self._mounted[bucket][key][0]:
+                            if status.st_atime_ns != before:
+                                self._context.trail.listing(bucket)
+                                self._context.trail.objects("s3:GetObject", bucket, [key])
+                            break
 
 
 def environment(context: Context, work: Path, settings: Mapping[str, str]) -> dict[str, str]:
@@ -143,7 +172,7 @@ def environment(context: Context, work: Path, settings: Mapping[str, str]) -> di
         "AWS_ENDPOINT_URL": context.endpoint,
         "AWS_REGION": context.region,
         "AWS_DEFAULT_REGION": context.region,
-        "AWS_ACCESS_KEY_ID": context.account,
+        "AWS_ACCESS_KEY_ID": acting(),
         "AWS_SECRET_ACCESS_KEY": "localaws",
     }
 
