@@ -15,6 +15,10 @@ from pathlib import Path
 from scripts.postgres import Postgres
 
 ROOT = Path(__file__).resolve().parents[1]
+# Not installed in this environment: Airflow finds it by PYTHONPATH.
+sys.path.append(str(ROOT / "plugins"))
+from clickstream.config import Config  # noqa: E402
+
 REGION = "us-east-1"
 
 # A person's own Airflow, AWS profile or Python path must not leak into this one.
@@ -78,9 +82,11 @@ def airflow_environment(
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         **_secrets(home / "secrets.json"),
     }
+    # The embedded AWS takes any key; its access trail shows it as who called.
+    role = Config.from_environment({**_LAPTOP, **inherited}).roles.airflow
     connection = {
         "conn_type": "aws",
-        "login": "local",
+        "login": role,
         "password": "local",
         "extra": {"region_name": REGION, "endpoint_url": aws_endpoint},
     }
@@ -92,7 +98,7 @@ def airflow_environment(
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),
         "PYTHONPATH": str(ROOT / "plugins"),
         "AWS_ENDPOINT_URL": aws_endpoint,
-        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_ACCESS_KEY_ID": role,
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,

@@ -24,11 +24,11 @@ from rich.table import Table
 
 from scripts.airflow_client import AirflowClient, AirflowError
 from scripts.airflow_environment import ROOT, airflow_environment
+from scripts.provision import LOCALAWS_PYTHON
 
 DAG_ID = "clickstream_daily"
 SEED = 20260101
 OUTPUT = ROOT / "build" / "demo"
-LOCALAWS_PYTHON = ROOT / ".venv-localaws" / "bin" / "python"
 #: Where the lake itself notes what the demo has sent, so that the note goes when the lake goes.
 TRAFFIC_KEY = "demo/traffic.json"
 DELIVERY_TIMEOUT_SECONDS = 300
@@ -44,12 +44,14 @@ class Trouble(Exception):
 class Demo:
     """One run: its steps, the seconds they took and what they found."""
 
-    def __init__(self, events: int, aws_port: int, airflow_port: int) -> None:
+    def __init__(self, events: int, aws_port: int, airflow_port: int, home: Path = ROOT) -> None:
         self.events, self.airflow_port = events, airflow_port
+        self.airflow_home, self.localaws_home = home / ".airflow", home / ".localaws"
+        self.aws_endpoint = f"http://127.0.0.1:{aws_port}"
         self.environment = airflow_environment(
-            port=airflow_port, aws_endpoint=f"http://127.0.0.1:{aws_port}"
-        )
-        os.environ.update(self.environment)
+            self.airflow_home, port=airflow_port, aws_endpoint=self.aws_endpoint
+        ) | {"LOCALAWS_HOME": str(self.localaws_home), "LOCALAWS_PORT": str(aws_port)}
+        os.environ.update(self.environment, AWS_ACCESS_KEY_ID="operator")
         self.config = Config.from_environment()
         self.console = Console(highlight=False)
         if not self.console.is_terminal:
@@ -59,11 +61,15 @@ class Demo:
     def run(self) -> dict[str, Any]:
         """All steps in order; returns the summary."""
         with self._step("embedded_aws", "start the embedded AWS"):
-            self._command(LOCALAWS_PYTHON, "-m", "localaws", "start")
+            self.command(LOCALAWS_PYTHON, "-m", "localaws", "start")
         with self._step("resources", "create buckets, streams, jobs and tables"):
-            self._command(LOCALAWS_PYTHON, "-m", "localaws", "provision")
+            self.command(sys.executable, "-m", "scripts.provision")
         with self._step("airflow", "start Airflow and its PostgreSQL"):
-            self._command(sys.executable, "-m", "scripts.airflow_server", "start")
+            server = (sys.executable, "-m", "scripts.airflow_server")
+            self.command(
+                *(*server, "--home", self.airflow_home, "--port", str(self.airflow_port)),
+                *("--aws-endpoint", self.aws_endpoint, "start"),
+            )
         with self._step("traffic", f"send a day of traffic: {self.events:,} events, with dirt"):
             traffic = self._traffic()
         with self._step("delivery", "wait until Firehose has delivered it to S3"):
@@ -101,13 +107,14 @@ class Demo:
         end = now.replace(minute=0, second=0, microsecond=0)
         summary = OUTPUT / "producer.json"
         OUTPUT.mkdir(parents=True, exist_ok=True)
-        self._command(
+        self.command(
             *(sys.executable, "-m", "producer", "--sink", "firehose"),
             *("--stream", self.config.firehose.direct, "--dirty"),
             *("--events", str(self.events), "--seed", str(SEED)),
             *("--start", (end - timedelta(days=1)).isoformat(), "--end", end.isoformat()),
             *("--spool", str(OUTPUT / "spool"), "--summary", str(summary)),
             shows_progress=True,
+            AWS_ACCESS_KEY_ID=self.config.roles.producer,
         )
         note = {
             **wanted,
@@ -261,12 +268,14 @@ class Demo:
         self.seconds[name] = time.monotonic() - started
         self.console.print(f"{text}  [dim]{self.seconds[name]:.1f} s[/dim]")
 
-    def _command(self, *command: str | Path, shows_progress: bool = False) -> None:
+    def command(
+        self, *command: str | Path, shows_progress: bool = False, **environment: str
+    ) -> None:
         """Run a program; its last line is the message when it fails."""
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env=self.environment,
+            env=self.environment | environment,
             stdout=subprocess.PIPE,
             stderr=None if shows_progress else subprocess.STDOUT,
             text=True,
