@@ -16,6 +16,7 @@ EVENTS ?= 200000
 LOCALAWS_PORT ?= 4566
 AIRFLOW_PORT ?= 8080
 SCHEDULE ?= 0
+ENV ?= dev
 # Airflow and the embedded AWS agree on a region, whatever the shell is set to.
 AWS_REGION := us-east-1
 export EVENTS LOCALAWS_PORT AIRFLOW_PORT SCHEDULE AWS_REGION
@@ -29,6 +30,7 @@ TOOLS_ENV := .venv-tools/.stamp
 AIRFLOW_ENV := .venv/.stamp
 DEV_ENV := .venv/.stamp-dev
 LOCALAWS_ENV := .venv-localaws/.stamp
+CHECK_ENV := .venv-check/.stamp
 
 ##@ Run
 demo: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## The whole pipeline on a day of traffic (EVENTS=200000)
@@ -56,11 +58,21 @@ logs: ## Follow the logs of what runs (Ctrl-C ends)
 aws: $(LOCALAWS_ENV) ## Start the embedded AWS alone (LOCALAWS_PORT=4566)
 	@$(LOCALAWS) start
 
-provision: aws ## Create the pipeline's resources in the embedded AWS
-	@$(LOCALAWS) provision
+provision: aws $(AIRFLOW_ENV) ## Create the pipeline's resources in the embedded AWS (by Terraform, if it is here)
+	@PYTHONPATH=plugins $(RUN) scripts.provision
+
+##@ On AWS
+deploy: $(AIRFLOW_ENV) ## Show what Terraform would change in ENV=dev, ask, apply it, upload the code
+	@PYTHONPATH=plugins $(RUN) scripts.deploy deploy $(ENV)
+
+destroy: $(AIRFLOW_ENV) ## Delete ENV=dev with all its data, after its name was typed
+	@PYTHONPATH=plugins $(RUN) scripts.deploy destroy $(ENV)
+
+env: $(AIRFLOW_ENV) ## Write the settings of ENV=dev to .env, for an Airflow of your own
+	@PYTHONPATH=plugins $(RUN) scripts.deploy env $(ENV)
 
 ##@ Check
-test: $(DEV_ENV) $(LOCALAWS_ENV) ## The quick gates, then every test
+test: $(DEV_ENV) $(LOCALAWS_ENV) $(CHECK_ENV) ## The quick gates, then every test
 	@.venv/bin/ruff check --quiet --output-format concise .
 	@.venv/bin/ruff format --quiet --check .
 	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && $(RUN) pytest
@@ -70,6 +82,12 @@ lint: $(DEV_ENV) ## ruff, mypy and sqlfluff over everything
 	@.venv/bin/ruff format --quiet --check . && echo "ruff format: clean"
 	@.venv/bin/mypy
 	@.venv/bin/sqlfluff lint sql
+
+terraform-check: $(DEV_ENV) $(LOCALAWS_ENV) $(CHECK_ENV) ## checkov, the policy rules, and every mutant of terraform/ (10 minutes)
+	@PYTHONPATH=plugins $(RUN) tests.terraform.campaign
+
+terraform-local: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## terraform/ applied to an embedded AWS of its own, used and destroyed
+	@PYTHONPATH=plugins $(RUN) scripts.terraform_local
 
 bench: $(DEV_ENV) $(LOCALAWS_ENV) ## Measure the speeds that the README names (minutes, on a lake of its own)
 	@$(LOCALAWS) --home build/bench reset >/dev/null
@@ -87,7 +105,7 @@ format: $(DEV_ENV) ## Format Python and SQL
 	@.venv/bin/sqlfluff fix --quiet sql
 
 lock: $(TOOLS_ENV) ## Compile requirements/*.in to hash-pinned *.txt (UPGRADE=1 takes newer versions)
-	@for name in uv build airflow local dev; do \
+	@for name in uv build airflow local dev check; do \
 		.venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade) \
 			requirements/$$name.in -o requirements/$$name.txt || exit 1; \
@@ -103,13 +121,13 @@ clean: down ## Remove build outputs and all local state (the lake, Airflow's dat
 	@find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 clean-all: clean ## Remove the environments too
-	@rm -rf .venv .venv-localaws .venv-tools
+	@rm -rf .venv .venv-localaws .venv-check .venv-tools
 
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo; echo "Knobs: EVENTS=$(EVENTS) LOCALAWS_PORT=$(LOCALAWS_PORT) AIRFLOW_PORT=$(AIRFLOW_PORT) SCHEDULE=$(SCHEDULE) PYTHON=$(PYTHON)"
+		/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo; echo "Knobs: EVENTS=$(EVENTS) LOCALAWS_PORT=$(LOCALAWS_PORT) AIRFLOW_PORT=$(AIRFLOW_PORT) SCHEDULE=$(SCHEDULE) ENV=$(ENV) PYTHON=$(PYTHON)"
 
 $(TOOLS_ENV): requirements/uv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): install Python 3.11 to 3.13" >&2; exit 1; }
@@ -128,4 +146,8 @@ $(LOCALAWS_ENV): requirements/local.txt requirements/build.txt $(TOOLS_ENV)
 	@$(PYTHON) scripts/bootstrap.py .venv-localaws requirements/local.txt
 	@touch $@
 
-.PHONY: demo up down status logs aws provision test lint bench format lock docs clean clean-all help
+$(CHECK_ENV): requirements/check.txt requirements/build.txt $(TOOLS_ENV)
+	@$(PYTHON) scripts/bootstrap.py .venv-check requirements/check.txt
+	@touch $@
+
+.PHONY: demo up down status logs aws provision deploy destroy env test lint terraform-check terraform-local bench format lock docs clean clean-all help

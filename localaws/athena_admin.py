@@ -82,6 +82,8 @@ class AthenaAdmin(Service):
         managed = updates.pop("ManagedQueryResultsConfigurationUpdates", {})
         if managed:
             _update(configuration.setdefault("ManagedQueryResultsConfiguration", {}), managed)
+        if "EngineVersion" in updates:
+            updates["EngineVersion"] = ENGINE_VERSION | _selected(updates)
         _update(configuration, updates)
         self._groups[group["Name"]] = group
 
@@ -330,11 +332,21 @@ def _group(name: str, description: str, configuration: dict[str, Any]) -> dict[s
         "Configuration": {
             "ResultConfiguration": {},
             **configuration,
-            "EngineVersion": ENGINE_VERSION,
+            "EngineVersion": ENGINE_VERSION | _selected(configuration),
         },
         "Description": description,
         "CreationTime": now().timestamp(),
     }
+
+
+def _selected(configuration: dict[str, Any]) -> dict[str, str]:
+    """The engine version that was asked for; AUTO and the one there is are the same engine."""
+    selected = configuration.get("EngineVersion", {}).get("SelectedEngineVersion")
+    if selected in (None, "AUTO"):
+        return {}
+    if selected != ENGINE_VERSION["EffectiveEngineVersion"]:
+        raise invalid(f"Engine version {selected} is not available")
+    return {"SelectedEngineVersion": selected}
 
 
 def _update(target: dict[str, Any], updates: dict[str, Any]) -> None:

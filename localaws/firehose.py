@@ -56,6 +56,7 @@ _EXTENDED_DEFAULTS: dict[str, Any] = _DEFAULTS | {
     "FileExtension": "",
     "CustomTimeZone": "UTC",
 }
+_ABSENT_WHEN_OFF = ("DynamicPartitioningConfiguration", "ProcessingConfiguration")
 
 
 class Firehose(Service):
@@ -166,12 +167,15 @@ class Firehose(Service):
             },
         }
         if record["kind"] == "ExtendedS3":
-            destination["ExtendedS3DestinationDescription"] = record["destination"]
+            destination["ExtendedS3DestinationDescription"] = {
+                name: value
+                for name, value in record["destination"].items()
+                if name not in _ABSENT_WHEN_OFF or value["Enabled"]
+            }
         description = {
             "DeliveryStreamName": record["name"],
             "DeliveryStreamARN": stream.arn,
             "DeliveryStreamStatus": "ACTIVE",
-            "DeliveryStreamEncryptionConfiguration": record["encryption"],
             "DeliveryStreamType": record["type"],
             "VersionId": str(record["version"]),
             "CreateTimestamp": record["created"],
@@ -180,6 +184,8 @@ class Firehose(Service):
         }
         if record["updated"]:
             description["LastUpdateTimestamp"] = record["updated"]
+        if record["type"] == "DirectPut":  # else Kinesis' own key encrypts
+            description["DeliveryStreamEncryptionConfiguration"] = record["encryption"]
         if record["source"]:
             description["Source"] = {"KinesisStreamSourceDescription": record["source"]}
         return {"DeliveryStreamDescription": description}

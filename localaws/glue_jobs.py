@@ -7,7 +7,7 @@ import shutil
 import threading
 from typing import Any
 
-from localaws.glue_run import LOG_GROUP, Run, work_folder
+from localaws.glue_run import Run, log_group, work_folder
 from localaws.glue_tags import GlueTags
 from localaws.service import AwsError, Context, Request, Response, now, page
 
@@ -192,6 +192,11 @@ class GlueJobs(GlueTags):
         return run
 
     def _launch(self, job: dict[str, Any], run: dict[str, Any]) -> None:
+        arguments = (
+            job.get("DefaultArguments", {})
+            | run["Arguments"]
+            | job.get("NonOverridableArguments", {})
+        )
         run_id, time = run["Id"], now().timestamp()
         self._runs[run_id] = run | {
             "JobRunState": "STARTING",
@@ -199,13 +204,8 @@ class GlueJobs(GlueTags):
             "LastModifiedOn": time,
             "ExecutionTime": 0,
             "PredecessorRuns": [],
-            "LogGroupName": LOG_GROUP,
+            "LogGroupName": log_group(arguments),
         }
-        arguments = (
-            job.get("DefaultArguments", {})
-            | run["Arguments"]
-            | job.get("NonOverridableArguments", {})
-        )
         self._live_runs[run_id] = live = Run(
             self.context,
             job,

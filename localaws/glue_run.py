@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from localaws import spark
 from localaws.logs import LogStream
 from localaws.objects import split_uri
 from localaws.service import Context
-from localaws.trail import acting_as
+from localaws.trail import INTERNAL, acting_as
 
 log = logging.getLogger("localaws")
 
@@ -74,6 +74,11 @@ class _Output:
             return file.read().decode(errors="replace")
 
 
+def log_group(arguments: dict[str, str]) -> str:
+    """The start of the names of a run's two log groups."""
+    return arguments.get("--custom-logGroup-prefix") or LOG_GROUP
+
+
 class Run:
     """One attempt of a run, from the download of its script to its last log line.
 
@@ -121,7 +126,9 @@ class Run:
     def _main(self) -> None:
         try:
             with acting_as(self._job["Role"]):
+                started = time.monotonic()
                 state, message = self._execute()
+                self._measure(time.monotonic() - started)
         except LaunchError as error:
             state, message = "FAILED", f"LAUNCH ERROR | {error}"
         except Exception as error:
@@ -134,10 +141,12 @@ class Run:
             self._ended(state, message)
 
     def _execute(self) -> tuple[str, str]:
+        groups = {kind: f"{log_group(self._arguments)}/{kind}" for kind in ("output", "error")}
         outputs = [
-            _Output(self._work / kind, LogStream(self._context, f"{LOG_GROUP}/{kind}", self._id))
-            for kind in ("output", "error")
+            _Output(self._work / kind, LogStream(self._context, group, self._id))
+            for kind, group in groups.items()
         ]
+        self._encrypt(groups.values())
         overlay = spark.Overlay(self._context, self._work / "s3")
         command, environment = self._prepare(overlay)
         with outputs[0].path.open("wb") as stdout, outputs[1].path.open("wb") as stderr:
@@ -166,6 +175,43 @@ class Run:
         if state == "TIMEOUT":
             return state, f"Job run timed out after {self._run['Timeout']} minutes"
         return state, ""
+
+    def _measure(self, seconds: float) -> None:
+        """The one of Glue's metrics that is known here, when the job asks for metrics."""
+        if "--enable-metrics" not in self._arguments:
+            return
+        self._context.client("cloudwatch").put_metric_data(
+            Namespace="Glue",
+            MetricData=[
+                {
+                    "MetricName": "glue.driver.aggregate.elapsedTime",
+                    "Dimensions": [
+                        {"Name": "JobName", "Value": self._job["Name"]},
+                        {"Name": "JobRunId", "Value": run},
+                        {"Name": "Type", "Value": "count"},
+                    ],
+                    "Value": 1000 * seconds,
+                }
+                for run in (self._id, "ALL")
+            ],
+        )
+
+    def _encrypt(self, groups: Iterable[str]) -> None:
+        """Put the logs under the key of the job's security configuration, if it names one."""
+        name = self._job.get("SecurityConfiguration")
+        if not name:
+            return
+        with acting_as(INTERNAL):  # the job's role need not see the configuration
+            glue = self._context.client("glue")
+        logs = self._context.client("logs")
+        try:
+            found = glue.get_security_configuration(Name=name)["SecurityConfiguration"]
+        except glue.exceptions.EntityNotFoundException:
+            raise LaunchError(f"Security configuration {name} not found") from None
+        encryption = found["EncryptionConfiguration"].get("CloudWatchEncryption", {})
+        if key := encryption.get("KmsKeyArn"):
+            for group in groups:
+                logs.associate_kms_key(logGroupName=group, kmsKeyId=key)
 
     def _supervise(self, process: subprocess.Popen[bytes], outputs: list[_Output]) -> str:
         """Follow the script to its end, or to why it must end; returns the run's state."""

@@ -18,11 +18,12 @@ class LogStream:
         self._context = context
         self._names = {"logGroupName": group, "logStreamName": stream}
         client = context.client("logs")
-        exists = client.exceptions.ResourceAlreadyExistsException
-        with contextlib.suppress(exists):
-            client.create_log_group(logGroupName=group)
-        with contextlib.suppress(exists):
-            client.create_log_stream(**self._names)
+        with contextlib.suppress(client.exceptions.ResourceAlreadyExistsException):
+            try:
+                client.create_log_stream(**self._names)
+            except client.exceptions.ResourceNotFoundException:
+                client.create_log_group(logGroupName=group)
+                client.create_log_stream(**self._names)
 
     def write(self, lines: Iterable[str]) -> None:
         """Send the lines, stamped with the current time; a longer line than AWS takes is cut."""

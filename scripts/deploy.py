@@ -18,11 +18,13 @@ import botocore.exceptions
 from botocore.config import Config as ClientConfig
 from clickstream.config import Config, ConfigError
 
-from scripts import bundle
+from scripts import bundle, terraform
 from scripts.tables import TablesError, create_tables
 from scripts.terraform import FOLDER, ROOT, Terraform, TerraformError
 
 OUTPUTS = ROOT / "build" / "outputs"
+#: The environment of this machine; its state lies with the embedded AWS's own.
+EMBEDDED = "embedded"
 
 
 class Trouble(Exception):
@@ -34,13 +36,21 @@ class Deployment:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.region: str | None = None  # the shell's, until the environment says its own
+        self.account = self._client("sts").get_caller_identity()["Account"]
+        if name == EMBEDDED:
+            self.is_shared = False
+            self.terraform = terraform.embedded(
+                Path(os.environ.get("LOCALAWS_HOME", ROOT / ".localaws")).resolve(),
+                os.environ["AWS_ENDPOINT_URL"],
+            )
+            return
         variables = FOLDER / "envs" / f"{name}.tfvars"
         if not variables.exists():
             known = ", ".join(sorted(path.stem for path in variables.parent.glob("*.tfvars")))
             raise Trouble(f"there is no environment {name!r}; ENV is one of {known}")
         self.is_shared = (FOLDER / "backend.tf").exists()
         state = [] if self.is_shared else [f"-state={FOLDER / 'envs' / f'{name}.tfstate'}"]
-        self.account = self._client("sts").get_caller_identity()["Account"]
         arguments = [f"-var-file={variables}", f"-var=account_id={self.account}", *state]
         self.terraform = Terraform(FOLDER, ROOT / "build" / "terraform" / name, arguments)
 
@@ -57,6 +67,7 @@ class Deployment:
             self.terraform.run("apply", *self._state(), str(plan))
             self.terraform.shows = False
         outputs = self.terraform.outputs()
+        self.region = outputs["environment"]["AWS_REGION"]
         count = create_tables(_config(outputs), self._client)
         OUTPUTS.mkdir(parents=True, exist_ok=True)
         path = OUTPUTS / f"{self.name}.json"
@@ -77,6 +88,7 @@ class Deployment:
             )
         prefix = outputs["environment"]["CLICKSTREAM_NAME_PREFIX"]
         buckets = list(outputs["names"]["buckets"].values())
+        self.region = outputs["environment"]["AWS_REGION"]
         self.terraform.shows = True
         self.terraform.plan("-destroy")
         self._ask(
@@ -110,7 +122,7 @@ class Deployment:
 
     def _planned(self) -> Path | None:
         """The saved plan, shown; None when nothing would change."""
-        plan = ROOT / "build" / "terraform" / f"{self.name}.plan"
+        plan = self.terraform.data.with_suffix(".plan")
         self.terraform.shows = True
         has_changes = self.terraform.plan(f"-out={plan}")
         self.terraform.shows = False
@@ -142,8 +154,8 @@ class Deployment:
                     raise Trouble(f"{bucket}/{error['Key']}: {error['Message']}")
 
     def _client(self, service: str) -> Any:
-        style = {"addressing_style": "path"} if self.name == "embedded" else None
-        return boto3.client(service, config=ClientConfig(s3=style))
+        style = {"addressing_style": "path"} if self.name == EMBEDDED else None
+        return boto3.client(service, region_name=self.region, config=ClientConfig(s3=style))
 
 
 def _config(outputs: dict[str, Any]) -> Config:

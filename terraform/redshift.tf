@@ -1,6 +1,7 @@
 resource "aws_redshiftserverless_namespace" "this" {
   namespace_name = local.names.redshift.namespace
   db_name        = local.names.redshift.database
+  admin_username = "warehouse"
 
   # Redshift makes the administrator's password and keeps it in Secrets Manager: nobody types it.
   manage_admin_password            = true

@@ -232,7 +232,7 @@ variable "monthly_budget_usd" {
 variable "mwaa" {
   description = "Amazon's Airflow; null when Airflow runs elsewhere."
   type = object({
-    airflow_version   = optional(string, "3.0.6")
+    airflow_version   = optional(string, "3.3.1")
     environment_class = optional(string, "mw1.small")
     max_workers       = optional(number, 4)
   })

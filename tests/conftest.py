@@ -14,6 +14,9 @@ from typing import Any, Self
 import boto3
 import pytest
 from botocore.config import Config as ClientConfig
+from clickstream.config import Config
+
+from scripts import provision, terraform
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCALAWS_PYTHON = ROOT / ".venv-localaws" / "bin" / "python"
@@ -81,6 +84,18 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
     """An embedded AWS that the whole test run shares; use names of your own in it."""
     with EmbeddedAws(tmp_path_factory.mktemp("localaws")) as embedded:
         yield embedded
+
+
+@pytest.fixture(scope="session")
+def deployed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[EmbeddedAws, terraform.Terraform]]:
+    """An embedded AWS in which Terraform has made everything; a test changes nothing in it."""
+    if not terraform.is_usable():
+        pytest.skip("needs Terraform 1.11 or newer, and its provider in TF_PLUGIN_DIR")
+    with EmbeddedAws(tmp_path_factory.mktemp("deployed")) as embedded:
+        names = Config.from_environment({})
+        yield embedded, provision.apply(embedded.home, embedded.endpoint, names)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from clickstream.config import Config
 
+from scripts import terraform
 from scripts.airflow_client import AirflowClient, DagRun
 from tests.conftest import ROOT, EmbeddedAws
 
@@ -105,17 +107,24 @@ class Pipeline:
 
 
 @pytest.fixture(scope="session")
-def pipeline() -> Iterator[Pipeline]:
-    """A pipeline that all end-to-end tests share; each uses arrival days of its own."""
+def pipeline(request: pytest.FixtureRequest) -> Iterator[Pipeline]:
+    """A pipeline that all end-to-end tests share; each uses arrival days of its own.
+
+    Terraform has made its resources where Terraform is, else the embedded AWS has.
+    """
     # Not in pytest's own folder: every pytest that starts closes that to other users, and the
     # PostgreSQL of a root user is one.
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="e2e-", dir=build) as name,
-        EmbeddedAws(Path(name) / "aws") as embedded,
+        contextlib.ExitStack() as own,
     ):
-        embedded.command("provision")
+        if terraform.is_usable():
+            embedded = request.getfixturevalue("deployed")[0]
+        else:
+            embedded = own.enter_context(EmbeddedAws(Path(name) / "aws"))
+            embedded.command("provision")
         made = Pipeline(embedded, Path(name))
         try:
             made.airflow("start")
