@@ -323,13 +323,12 @@ def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 
     return True
 
 
-def serve(context: Context, services: Iterable[Service]) -> None:
-    """Serve until SIGTERM or SIGINT; returns after state is saved."""
-    address = urlsplit(context.endpoint)
+def serve(context: Context, services: Iterable[Service], host: str) -> None:
+    """Serve on `host` until SIGTERM or SIGINT; returns after state is saved."""
     uvicorn.run(
         Gateway(context, services),
-        host=str(address.hostname),
-        port=int(address.port or 0),
+        host=host,
+        port=int(urlsplit(context.endpoint).port or 0),
         loop="uvloop",
         http="httptools",
         log_level="warning",
