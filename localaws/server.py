@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import orjson
 import uvicorn
 
-from localaws import kinesis
+from localaws import kinesis, ministack_mends
 from localaws.service import AwsError, Context, Service
 from localaws.trail import INTERNAL, acting_as, signer
 
@@ -52,6 +52,7 @@ class Gateway:
         self._configure_ministack(context)
         from ministack import app as ministack  # reads its environment on import
 
+        ministack_mends.install()
         kinesis.install(context.home / "kinesis")
         self._context = context
         self._ministack = ministack
