@@ -42,7 +42,7 @@ def _mend_alarms() -> None:
         }
         request["AlarmNames"] = list(_members(params, "AlarmNames"))
         request["AlarmTypes"] = list(_members(params, "AlarmTypes"))
-        status, headers, body = describe({}, request, False, True)
+        status, _, body = describe({}, request, False, True)
         if status != 200:
             return describe(params, data, False)
         answer = _query_xml(json.loads(body))

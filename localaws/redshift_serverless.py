@@ -145,7 +145,8 @@ class RedshiftServerless(Service):
     def _make_secret(self, record: dict[str, Any]) -> str:
         """The administrator's password, where AWS keeps the one it makes itself."""
         password = {"username": record["adminUsername"], "password": secrets.token_urlsafe(32)}
-        key = {"KmsKeyId": id for id in [record.get("adminPasswordSecretKmsKeyId")] if id}
+        id = record.get("adminPasswordSecretKmsKeyId")
+        key = {"KmsKeyId": id} if id else {}
         made = self.context.client("secretsmanager").create_secret(
             Name=f"redshift!{record['namespaceName']}-{record['adminUsername']}",
             SecretString=json.dumps(password),

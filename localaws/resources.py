@@ -24,10 +24,10 @@ from localaws.service import Context
 
 # The pipeline's Config is plain Python and has the one file of names; it is not installed here.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "plugins"))
-from clickstream.config import Config, ConfigError  # noqa: E402
+from clickstream.config import Config, ConfigError
 
-from scripts import bundle  # noqa: E402
-from scripts.tables import TablesError, create_tables  # noqa: E402
+from scripts import bundle
+from scripts.tables import TablesError, create_tables
 
 KINESIS_SHARDS = 2
 #: AWS's usual 60 to 900 s would only make a person at a laptop wait.

@@ -154,8 +154,9 @@ class Deployment:
                     raise Trouble(f"{bucket}/{error['Key']}: {error['Message']}")
 
     def _client(self, service: str) -> Any:
-        style = {"addressing_style": "path"} if self.name == EMBEDDED else None
-        return boto3.client(service, region_name=self.region, config=ClientConfig(s3=style))
+        config = ClientConfig(s3={"addressing_style": "path"}) if self.name == EMBEDDED else None
+        factory: Any = boto3.client  # its overloads want a literal for each service
+        return factory(service, region_name=self.region, config=config)
 
 
 def _config(outputs: dict[str, Any]) -> Config:

@@ -52,8 +52,10 @@ def provision(home: Path, port: int) -> str:
             return "Terraform"
     except (ConfigError, TerraformError, TablesError, botocore.exceptions.ClientError) as error:
         raise ProvisionError(str(error)) from None
-    command = [LOCALAWS_PYTHON, "-m", "localaws", "--home", home, "--port", str(port), "provision"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [str(LOCALAWS_PYTHON), "-m", "localaws", "--home", str(home), "--port", str(port)]
+    done = subprocess.run(
+        [*command, "provision"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise ProvisionError(done.stderr.strip().removeprefix("localaws: "))
     return "the embedded AWS"
@@ -74,7 +76,8 @@ def apply(home: Path, endpoint: str, names: Config) -> terraform.Terraform:
 
 def client(service: str, endpoint: str) -> Any:
     """A client of the embedded AWS for whoever operates it."""
-    return boto3.client(
+    factory: Any = boto3.client  # its overloads want a literal for each service
+    return factory(
         service,
         region_name="us-east-1",
         endpoint_url=endpoint,

@@ -98,12 +98,15 @@ def main() -> int:
     import boto3
     import botocore.exceptions
 
+    client: Any = boto3.client  # its overloads want a literal for each service
     try:
-        count = create_tables(Config.from_environment(), boto3.client)
-    except (TablesError, ConfigError, botocore.exceptions.BotoCoreError) as error:
-        print(f"tables: {error}", file=sys.stderr)
-        return 1
-    except botocore.exceptions.ClientError as error:
+        count = create_tables(Config.from_environment(), client)
+    except (
+        TablesError,
+        ConfigError,
+        botocore.exceptions.BotoCoreError,
+        botocore.exceptions.ClientError,
+    ) as error:
         print(f"tables: {error}", file=sys.stderr)
         return 1
     print(f"tables: {count} SQL files applied")

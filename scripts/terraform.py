@@ -171,7 +171,9 @@ def copy_root(folder: Path) -> Path:
     """A copy of terraform/ under `folder`, beside links to what it reads; returns the copy."""
     copied = folder / "terraform"
     shutil.rmtree(copied, ignore_errors=True)
-    shutil.copytree(FOLDER, copied, ignore=shutil.ignore_patterns(".terraform", "backend.tf", "*.tfstate*"))
+    shutil.copytree(
+        FOLDER, copied, ignore=shutil.ignore_patterns(".terraform", "backend.tf", "*.tfstate*")
+    )
     for name in ("plugins", "sql", "build"):
         link = folder / name
         if not link.is_symlink():

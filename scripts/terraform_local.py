@@ -1,4 +1,4 @@
-"""``make terraform-local``: terraform/ applied for real to an embedded AWS of its own, used, removed.
+"""``make terraform-local``: terraform/ applied to an embedded AWS of its own, used, and destroyed.
 
 Deploy, a plan that changes nothing, the demo's day through Airflow, again a plan that changes
 nothing, destroy, and nothing is left.
@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -63,9 +61,7 @@ def leftovers(client: Any) -> list[str]:
     Keys that wait for their deletion (30 days) and AWS's own things are left out.
     """
     kms, ec2 = client("kms"), client("ec2")
-    keys = (
-        kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"] for key in kms.list_keys()["Keys"]
-    )
+    keys = (kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"] for key in kms.list_keys()["Keys"])
     found: dict[str, list[str]] = {
         "alarm": [a["AlarmName"] for a in client("cloudwatch").describe_alarms()["MetricAlarms"]],
         "bucket": [b["Name"] for b in client("s3").list_buckets()["Buckets"]],
@@ -88,7 +84,8 @@ def leftovers(client: Any) -> list[str]:
         ],
         "log group": [g["logGroupName"] for g in client("logs").describe_log_groups()["logGroups"]],
         "namespace": [
-            n["namespaceName"] for n in client("redshift-serverless").list_namespaces()["namespaces"]
+            n["namespaceName"]
+            for n in client("redshift-serverless").list_namespaces()["namespaces"]
         ],
         "network": [v["VpcId"] for v in ec2.describe_vpcs()["Vpcs"] if not v["IsDefault"]],
         "queue": client("sqs").list_queues().get("QueueUrls", []),

@@ -46,7 +46,7 @@ data "aws_iam_policy_document" "airflow" {
 
   statement {
     sid       = "StartJobs"
-    actions   = ["glue:GetJob", "glue:GetJobRun", "glue:StartJobRun"]
+    actions   = ["glue:GetJob", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"]
     resources = ["${local.glue_arn}:job/${local.names.glue.clean_job}"]
   }
 
@@ -61,7 +61,6 @@ data "aws_iam_policy_document" "airflow" {
     actions = [
       "athena:GetQueryExecution",
       "athena:GetQueryResults",
-      "athena:GetWorkGroup",
       "athena:StartQueryExecution",
       "athena:StopQueryExecution",
     ]
@@ -71,14 +70,14 @@ data "aws_iam_policy_document" "airflow" {
   # Athena reads the lake, its catalog and writes results with its caller's rights.
   statement {
     sid       = "ReadAndRepairCatalog"
-    actions   = ["glue:BatchCreatePartition", "glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable"]
+    actions   = ["glue:BatchCreatePartition", "glue:BatchGetPartition", "glue:GetDatabase", "glue:GetPartitions", "glue:GetTable"]
     resources = [local.catalog, local.lake_database, local.lake_tables, local.raw_database, local.raw_tables]
   }
 
   statement {
-    sid       = "ReadLake"
+    sid       = "ReadLakeAndCountRawEvents"
     actions   = ["s3:GetObject"]
-    resources = [local.lake_objects, local.quarantine_objects]
+    resources = [local.raw_objects, local.lake_objects, local.quarantine_objects]
   }
 
   statement {

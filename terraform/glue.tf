@@ -198,6 +198,7 @@ data "aws_iam_policy_document" "crawler" {
       "glue:BatchCreatePartition",
       "glue:BatchGetPartition",
       "glue:GetDatabase",
+      "glue:GetPartitions",
       "glue:GetTable",
       "glue:UpdateTable",
     ]

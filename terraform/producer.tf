@@ -35,7 +35,7 @@ data "aws_iam_policy_document" "producer_trust" {
 data "aws_iam_policy_document" "producer" {
   statement {
     sid       = "PutEvents"
-    actions   = ["firehose:PutRecordBatch"]
+    actions   = ["firehose:DescribeDeliveryStream", "firehose:PutRecordBatch"]
     resources = [aws_kinesis_firehose_delivery_stream.this["direct"].arn]
   }
 }

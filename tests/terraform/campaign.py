@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clickstream.config import Config
@@ -21,7 +22,6 @@ from rich.progress import track
 from scripts import provision, terraform
 from scripts.terraform import ROOT, Terraform, TerraformError
 from tests.conftest import EmbeddedAws
-from tests.terraform.mutants import MUTANTS, Mutant
 from tests.terraform.policies import Plan, findings
 
 CHECKOV = ROOT / ".venv-check" / "bin" / "checkov"
@@ -37,6 +37,31 @@ ONLY_IN_SOURCES = (
     "CKV_AWS_145",
 )
 ACCOUNT = "000000000000"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake: in a file, a text becomes another.
+
+    Attributes:
+        rules: the rules that notice it, all of them.
+        variables: what the plan is told beside it.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    rules: list[str]
+    variables: tuple[str, ...] = ()
+
+
+MUTANTS = [
+    Mutant(name, **mutant)
+    for name, mutant in tomllib.loads(
+        Path(__file__).with_name("mutants.toml").read_text(encoding="utf-8")
+    ).items()
+]
 
 
 def planned(made: Terraform, folder: Path, mutants: Iterable[Mutant] = ()) -> Plan:

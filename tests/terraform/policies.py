@@ -328,9 +328,7 @@ def _named_principals(address: str, statement: dict[str, Any], plan: Plan) -> It
         yield f"{address} lets anybody in"
     elif "Service" in principal:
         account, condition = plan.variables["account_id"], statement.get("Condition", {})
-        groups = listed(
-            condition.get("ArnLike", {}).get("kms:EncryptionContext:aws:logs:arn", "*")
-        )
+        groups = listed(condition.get("ArnLike", {}).get("kms:EncryptionContext:aws:logs:arn", "*"))
         is_own_log_group = all(f":{account}:log-group:" in group for group in groups)
         if condition != {"StringEquals": {"aws:SourceAccount": account}} and not is_own_log_group:
             yield f"{address} trusts {principal['Service']} of any account"
@@ -343,7 +341,9 @@ def nothing_carries_a_secret(plan: Plan) -> Iterator[str]:
         for name in ("default_arguments", "airflow_configuration_options", "environment"):
             settings = resource.values.get(name) or {}
             if isinstance(settings, list):
-                settings = {k: v for block in settings for k, v in (block["variables"] or {}).items()}
+                settings = {
+                    k: v for block in settings for k, v in (block["variables"] or {}).items()
+                }
             for key in settings:
                 if _SECRET.search(key):
                     yield f"{resource.address} carries {key}"
@@ -400,7 +400,8 @@ def event_streams_are_encrypted_and_keep_a_week(plan: Plan) -> Iterator[str]:
 def glue_is_current_and_encrypted(plan: Plan) -> Iterator[str]:
     """FSBP Glue.3 and Glue.4."""
     jobs, crawlers = plan.of("glue_job"), plan.of("glue_crawler")
-    assert jobs and crawlers
+    assert jobs
+    assert crawlers
     for runner in jobs + crawlers:
         if not runner.values["security_configuration"]:
             yield f"{runner.address} has no security configuration"
@@ -459,7 +460,8 @@ def redshift_is_private_encrypted_and_logged(plan: Plan) -> Iterator[str]:
         plan.of("redshiftserverless_workgroup"),
         plan.of("redshiftserverless_namespace"),
     )
-    assert groups and namespaces
+    assert groups
+    assert namespaces
     for group in groups:
         parameters = {
             parameter["parameter_key"]: parameter["parameter_value"]
@@ -609,7 +611,7 @@ def the_network_has_no_way_in(plan: Plan) -> Iterator[str]:
             yield f"{rule.address} lets addresses in"
     for rule in plan.of("vpc_security_group_egress_rule"):
         is_everywhere = rule.values["cidr_ipv4"] == "0.0.0.0/0" and rule.values["to_port"] != 443
-        if is_everywhere or rule.values["ip_protocol"] == "-1" and rule.values["cidr_ipv4"]:
+        if is_everywhere or (rule.values["ip_protocol"] == "-1" and rule.values["cidr_ipv4"]):
             yield f"{rule.address} lets everything out"
     for subnet in plan.of("subnet"):
         if subnet.values["map_public_ip_on_launch"]:
@@ -621,7 +623,9 @@ def the_network_has_no_way_in(plan: Plan) -> Iterator[str]:
 @rule
 def the_network_reaches_s3_and_the_catalog_inside(plan: Plan) -> Iterator[str]:
     """Events never cross the internet on their way into the warehouse."""
-    inside = {endpoint.values["service_name"].rpartition(".")[2] for endpoint in plan.of("vpc_endpoint")}
+    inside = {
+        endpoint.values["service_name"].rpartition(".")[2] for endpoint in plan.of("vpc_endpoint")
+    }
     for service in {"s3", "glue"} - inside:
         yield f"{service} has no endpoint"
 
@@ -630,7 +634,6 @@ def the_network_reaches_s3_and_the_catalog_inside(plan: Plan) -> Iterator[str]:
 def everything_says_whose_it_is(plan: Plan) -> Iterator[str]:
     """FSBP's tagging controls: what costs money names its environment."""
     for resource in plan.resources:
-        tags = resource.values.get("tags_all")
-        if "tags_all" in resource.values and tags is not None:
-            if tags.get("Environment") != plan.variables["name_prefix"]:
-                yield f"{resource.address} does not name its environment"
+        tags = resource.values.get("tags_all")  # None: it takes none, or they are not known yet
+        if tags is not None and tags.get("Environment") != plan.variables["name_prefix"]:
+            yield f"{resource.address} does not name its environment"

@@ -18,7 +18,7 @@ from scripts import terraform
 from scripts.terraform import FOLDER, Terraform, TerraformError
 from tests.conftest import ROOT, EmbeddedAws
 from tests.terraform import campaign
-from tests.terraform.mutants import MUTANTS, Mutant
+from tests.terraform.campaign import MUTANTS, Mutant
 from tests.terraform.policies import RULES, Plan, findings, unread
 
 Deployed = tuple[EmbeddedAws, Terraform]

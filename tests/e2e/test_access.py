@@ -1,0 +1,160 @@
+"""Least privilege, measured: what each role did while the pipeline ran is what its policy allows."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, EmbeddedAws
+from tests.e2e.conftest import Pipeline
+
+pytestmark = pytest.mark.timeout(900)
+
+EVENTS = 300
+#: Allowed, and not seen here: what AWS needs all the same, and why.
+AWS_ALONE_NEEDS = {
+    ("airflow", "athena:StopQueryExecution"): "a query whose task is killed",
+    ("airflow", "redshift-data:CancelStatement"): "a statement whose task is killed",
+    ("airflow", "glue:GetDatabase"): "Athena asks for the database before the table",
+    ("airflow", "s3:ListBucket"): "Athena looks whether the results bucket is there",
+    ("crawler", "glue:BatchGetPartition"): "AWS's crawler compares partitions before it adds any",
+    ("crawler", "glue:UpdateTable"): "a column that is new",
+    ("firehose", "s3:AbortMultipartUpload"): "large objects go up in parts",
+    ("firehose", "s3:GetBucketLocation"): "AWS's Firehose looks for the bucket's region",
+    ("firehose", "s3:ListBucket"): "AWS's Firehose looks whether the bucket is there",
+    ("firehose", "s3:ListBucketMultipartUploads"): "large objects go up in parts",
+    ("firehose", "s3:PutObject"): "errors, of which there are none here",
+    ("firehose", "logs:PutLogEvents"): "errors, of which there are none here",
+    ("redshift", "glue:GetTables"): "AWS's Spectrum lists an external schema's tables",
+}
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One action on one resource that a role's policy allows."""
+
+    action: str
+    resource: str
+
+    def covers(self, call: dict[str, Any]) -> bool:
+        """Whether the policy allows this call of the trail."""
+        return call["action"] == self.action and fnmatch.fnmatchcase(
+            call["resource"], self.resource
+        )
+
+
+@pytest.fixture(scope="module")
+def trail(pipeline: Pipeline, deployed: Any) -> dict[str, list[dict[str, Any]]]:
+    """What each role did while a day went from the shop to the warehouse, twice."""
+    aws = pipeline.aws
+    direct = pipeline.config.firehose.direct
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "producer", "--sink", "firehose", "--stream", direct),
+            *("--events", str(EVENTS), "--dirty", "--endpoint-url", aws.endpoint),
+        ],
+        cwd=ROOT,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "AWS_ACCESS_KEY_ID": pipeline.config.roles.producer,
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": aws.region,
+        },
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    event = {"event_type": "view", "user_id": "u", "timestamp": datetime.now(UTC).isoformat()}
+    aws.client("kinesis").put_record(
+        StreamName=pipeline.config.kinesis_stream,
+        PartitionKey="u",
+        Data=json.dumps(event).encode(),
+    )
+    _await_delivery(aws, pipeline.config.buckets.raw)
+    today = datetime.now(UTC).date()
+    for _ in range(2):  # a second run reads what the first has written
+        assert pipeline.run(today).state == "success"
+    with urllib.request.urlopen(f"{aws.endpoint}/_localaws/trail") as answer:
+        calls = json.load(answer)["calls"]
+    found = defaultdict(list)
+    for call in calls:
+        found[call["principal"]].append(call)
+    return found
+
+
+def _await_delivery(aws: EmbeddedAws, bucket: str) -> None:
+    today = datetime.now(UTC)
+    prefix = f"clickstream/{today:year=%Y/month=%m/day=%d}/"
+    deadline = time.monotonic() + 60
+    while (
+        len(aws.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", ())) < 2
+    ):
+        assert time.monotonic() < deadline, "Firehose did not deliver from both streams"
+        time.sleep(0.5)
+
+
+def grants(aws: EmbeddedAws, role: str) -> Iterator[Grant]:
+    """What a role's inline policies allow, as IAM has them."""
+    iam = aws.client("iam")
+    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    assert names, f"{role} may do nothing"
+    for name in names:
+        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for statement in document["Statement"]:
+            assert statement["Effect"] == "Allow"
+            actions, places = statement["Action"], statement["Resource"]
+            for action in actions if isinstance(actions, list) else [actions]:
+                for place in places if isinstance(places, list) else [places]:
+                    yield Grant(action, place)
+
+
+ROLES = ("airflow", "producer", "firehose", "glue", "crawler", "redshift")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_all_that_it_did(
+    pipeline: Pipeline, trail: dict[str, list[dict[str, Any]]], role: str
+) -> None:
+    name = getattr(pipeline.config.roles, role)
+    allowed = list(grants(pipeline.aws, name))
+    assert trail[name], f"{role} did nothing"
+    refused = [
+        f"{call['action']} on {call['resource']}"
+        for call in trail[name]
+        if not any(grant.covers(call) for grant in allowed)
+    ]
+    assert refused == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_nothing_else(
+    pipeline: Pipeline, trail: dict[str, list[dict[str, Any]]], role: str
+) -> None:
+    name = getattr(pipeline.config.roles, role)
+    unused = [
+        f"{grant.action} on {grant.resource}"
+        for grant in grants(pipeline.aws, name)
+        if not any(grant.covers(call) for call in trail[name])
+        and (role, grant.action) not in AWS_ALONE_NEEDS
+    ]
+    assert unused == []
+
+
+def test_what_only_aws_needs_is_still_allowed(pipeline: Pipeline, deployed: Any) -> None:
+    allowed = {
+        (role, grant.action)
+        for role in ROLES
+        for grant in grants(pipeline.aws, getattr(pipeline.config.roles, role))
+    }
+    assert AWS_ALONE_NEEDS.keys() <= allowed, "an exception that nobody needs any more"
