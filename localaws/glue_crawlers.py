@@ -12,7 +12,7 @@ import orjson
 
 from localaws.glue_crawl import Cancelled, Crawl, CrawlError
 from localaws.glue_tags import GlueTags
-from localaws.logs import LogStream
+from localaws.logs import LogStream, encrypt_logs
 from localaws.service import AwsError, Context, Request, Response, now, page
 from localaws.trail import acting_as
 
@@ -121,7 +121,7 @@ class GlueCrawlers(GlueTags):
                 "CrawlerName": crawler["Name"],
                 "State": "RUNNING",
                 "StartTime": now().timestamp(),
-                "LogGroup": _LOG_GROUP,
+                "LogGroup": _log_group(crawler),
                 "LogStream": crawler["Name"],
                 "MessagePrefix": crawl_id,
             }
@@ -204,7 +204,10 @@ class GlueCrawlers(GlueTags):
         lines = [f"BENCHMARK : Running Start Crawl for Crawler {crawler['Name']}"]
         work = Crawl(self.context, crawler, lines.append, lambda: self._is_cancelled(crawler))
         state, message = "COMPLETED", ""
+        stream = LogStream(self.context, crawl["LogGroup"], crawl["LogStream"])
+        configuration = crawler.get("CrawlerSecurityConfiguration")
         try:
+            encrypt_logs(self.context, configuration, [crawl["LogGroup"]])
             work.run()
         except Cancelled:
             state = "STOPPED"
@@ -217,7 +220,6 @@ class GlueCrawlers(GlueTags):
             return
         lines += [f"ERROR : {message}"] if message else []
         lines.append(f"BENCHMARK : Crawler has finished running and is in state {state}")
-        stream = LogStream(self.context, crawl["LogGroup"], crawl["LogStream"])
         stream.write(f"[{crawl['MessagePrefix']}] {line}" for line in lines)
         crawl |= {
             "Summary": work.changes.summary(),
@@ -278,3 +280,11 @@ def _settings(request: Request) -> dict[str, Any]:
     if isinstance(schedule := request.get("Schedule"), str):
         settings["Schedule"] = {"ScheduleExpression": schedule, "State": "SCHEDULED"}
     return settings
+
+
+def _log_group(crawler: dict[str, Any]) -> str:
+    """Crawlers share one group, but for those with a security configuration."""
+    if configuration := crawler.get("CrawlerSecurityConfiguration"):
+        role = crawler["Role"].rpartition("/")[2]
+        return f"{_LOG_GROUP}-role/{role}-{configuration}"
+    return _LOG_GROUP

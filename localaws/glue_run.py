@@ -14,17 +14,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
 
 from localaws import spark
-from localaws.logs import LogStream
+from localaws.logs import LogStream, encrypt_logs
 from localaws.objects import split_uri
 from localaws.service import Context
-from localaws.trail import INTERNAL, acting_as
+from localaws.trail import acting_as
 
 log = logging.getLogger("localaws")
 
@@ -146,7 +146,10 @@ class Run:
             _Output(self._work / kind, LogStream(self._context, group, self._id))
             for kind, group in groups.items()
         ]
-        self._encrypt(groups.values())
+        try:
+            encrypt_logs(self._context, self._job.get("SecurityConfiguration"), groups.values())
+        except ValueError as error:
+            raise LaunchError(str(error)) from None
         overlay = spark.Overlay(self._context, self._work / "s3")
         command, environment = self._prepare(overlay)
         with outputs[0].path.open("wb") as stdout, outputs[1].path.open("wb") as stderr:
@@ -195,23 +198,6 @@ class Run:
                 for run in (self._id, "ALL")
             ],
         )
-
-    def _encrypt(self, groups: Iterable[str]) -> None:
-        """Put the logs under the key of the job's security configuration, if it names one."""
-        name = self._job.get("SecurityConfiguration")
-        if not name:
-            return
-        with acting_as(INTERNAL):  # the job's role need not see the configuration
-            glue = self._context.client("glue")
-        logs = self._context.client("logs")
-        try:
-            found = glue.get_security_configuration(Name=name)["SecurityConfiguration"]
-        except glue.exceptions.EntityNotFoundException:
-            raise LaunchError(f"Security configuration {name} not found") from None
-        encryption = found["EncryptionConfiguration"].get("CloudWatchEncryption", {})
-        if key := encryption.get("KmsKeyArn"):
-            for group in groups:
-                logs.associate_kms_key(logGroupName=group, kmsKeyId=key)
 
     def _supervise(self, process: subprocess.Popen[bytes], outputs: list[_Output]) -> str:
         """Follow the script to its end, or to why it must end; returns the run's state."""

@@ -6,9 +6,29 @@ import contextlib
 from collections.abc import Iterable
 
 from localaws.service import Context, now
+from localaws.trail import INTERNAL, acting_as
 
 #: PutLogEvents: 1 MiB and 10,000 events a batch, 256 KiB an event, 26 bytes counted for each.
 _BATCH_BYTES, _BATCH_EVENTS, _EVENT_BYTES, _OVERHEAD = 1 << 20, 10_000, 256 << 10, 26
+
+
+def encrypt_logs(context: Context, configuration: str | None, groups: Iterable[str]) -> None:
+    """Put log groups under the key that a Glue security configuration names, as Glue does.
+
+    Raises:
+        ValueError: there is no such configuration.
+    """
+    if not configuration:
+        return
+    with acting_as(INTERNAL):  # the role that runs need not see the configuration
+        glue = context.client("glue")
+    try:
+        found = glue.get_security_configuration(Name=configuration)["SecurityConfiguration"]
+    except glue.exceptions.EntityNotFoundException:
+        raise ValueError(f"Security configuration {configuration} not found") from None
+    if key := found["EncryptionConfiguration"].get("CloudWatchEncryption", {}).get("KmsKeyArn"):
+        for group in groups:
+            context.client("logs").associate_kms_key(logGroupName=group, kmsKeyId=key)
 
 
 class LogStream:

@@ -20,6 +20,7 @@ def install() -> None:
     _mend_alarms()
     _mend_endpoints()
     _mend_flow_logs()
+    _mend_log_keys()
     _mend_prefix_list_rules()
     _mend_streams()
 
@@ -155,6 +156,31 @@ def _mend_flow_logs() -> None:
 
     ec2._ACTION_MAP["CreateFlowLogs"] = create_flow_logs
     ec2._ACTION_MAP["DescribeFlowLogs"] = describe_flow_logs
+
+
+def _mend_log_keys() -> None:
+    """A log group's key that comes, or goes, after the group was made."""
+    from ministack.services import cloudwatch_logs
+
+    handle = cloudwatch_logs.handle_request
+
+    async def handle_request(
+        method: str, path: str, headers: Mapping[str, str], body: bytes, query: Parameters
+    ) -> Any:
+        action = headers.get("x-amz-target", "").rpartition(".")[2]
+        if action not in ("AssociateKmsKey", "DisassociateKmsKey"):
+            return await handle(method, path, headers, body, query)
+        request = json.loads(body)
+        name = request.get("logGroupName") or request["resourceIdentifier"].rpartition(":")[2]
+        group = cloudwatch_logs._log_groups.get(name)
+        if group is None:
+            return cloudwatch_logs.error_response_json(
+                "ResourceNotFoundException", "The specified log group does not exist.", 400
+            )
+        group["kmsKeyId"] = request.get("kmsKeyId")
+        return cloudwatch_logs.json_response({})
+
+    cloudwatch_logs.handle_request = handle_request
 
 
 def _mend_prefix_list_rules() -> None:

@@ -36,14 +36,15 @@ class Deployment:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.region: str | None = None  # the shell's, until the environment says its own
-        self.account = self._client("sts").get_caller_identity()["Account"]
+        # For the first question, whose account this is; then the environment says its own.
+        self.region = os.environ.get("AWS_REGION", "us-east-1")
         if name == EMBEDDED:
             self.is_shared = False
             self.terraform = terraform.embedded(
                 Path(os.environ.get("LOCALAWS_HOME", ROOT / ".localaws")).resolve(),
-                os.environ["AWS_ENDPOINT_URL"],
+                os.environ.get("AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
             )
+            self.account = "000000000000"
             return
         variables = FOLDER / "envs" / f"{name}.tfvars"
         if not variables.exists():
@@ -51,6 +52,7 @@ class Deployment:
             raise Trouble(f"there is no environment {name!r}; ENV is one of {known}")
         self.is_shared = (FOLDER / "backend.tf").exists()
         state = [] if self.is_shared else [f"-state={FOLDER / 'envs' / f'{name}.tfstate'}"]
+        self.account = self._client("sts").get_caller_identity()["Account"]
         arguments = [f"-var-file={variables}", f"-var=account_id={self.account}", *state]
         self.terraform = Terraform(FOLDER, ROOT / "build" / "terraform" / name, arguments)
 

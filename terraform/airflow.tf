@@ -69,8 +69,14 @@ data "aws_iam_policy_document" "airflow" {
 
   # Athena reads the lake, its catalog and writes results with its caller's rights.
   statement {
+    sid       = "FindDatabases"
+    actions   = ["glue:GetDatabase"]
+    resources = [local.catalog, local.lake_database, local.raw_database]
+  }
+
+  statement {
     sid       = "ReadAndRepairCatalog"
-    actions   = ["glue:BatchCreatePartition", "glue:BatchGetPartition", "glue:GetDatabase", "glue:GetPartitions", "glue:GetTable"]
+    actions   = ["glue:BatchCreatePartition", "glue:BatchGetPartition", "glue:GetPartitions", "glue:GetTable"]
     resources = [local.catalog, local.lake_database, local.lake_tables, local.raw_database, local.raw_tables]
   }
 

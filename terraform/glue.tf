@@ -193,11 +193,16 @@ data "aws_iam_policy_document" "crawler" {
   }
 
   statement {
+    sid       = "FindDatabase"
+    actions   = ["glue:GetDatabase"]
+    resources = [local.catalog, local.lake_database]
+  }
+
+  statement {
     sid = "AddToCatalog"
     actions = [
       "glue:BatchCreatePartition",
       "glue:BatchGetPartition",
-      "glue:GetDatabase",
       "glue:GetPartitions",
       "glue:GetTable",
       "glue:UpdateTable",

@@ -83,8 +83,14 @@ data "aws_iam_policy_document" "redshift" {
   }
 
   statement {
+    sid       = "FindDatabase"
+    actions   = ["glue:GetDatabase"]
+    resources = [local.catalog, local.lake_database]
+  }
+
+  statement {
     sid       = "ReadCatalog"
-    actions   = ["glue:GetDatabase", "glue:GetPartitions", "glue:GetTable", "glue:GetTables"]
+    actions   = ["glue:GetPartitions", "glue:GetTable", "glue:GetTables"]
     resources = [local.catalog, local.lake_database, local.lake_tables]
   }
 

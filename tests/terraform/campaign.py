@@ -46,6 +46,7 @@ class Mutant:
     Attributes:
         rules: the rules that notice it, all of them.
         variables: what the plan is told beside it.
+        is_blinding: whether policies cannot be read in its plan.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Mutant:
     new: str
     rules: list[str]
     variables: tuple[str, ...] = ()
+    is_blinding: bool = False
 
 
 MUTANTS = [
@@ -106,8 +108,11 @@ def batches(mutants: Iterable[Mutant]) -> Iterator[list[Mutant]]:
     for mutant in mutants:
         for batch in made:
             others = {rule for other in batch for rule in other.rules}
-            variables = {setting for other in batch for setting in other.variables}
-            if not others & set(mutant.rules) and variables == set(mutant.variables):
+            is_alike = (batch[0].variables, batch[0].is_blinding) == (
+                mutant.variables,
+                mutant.is_blinding,
+            )
+            if is_alike and not others & set(mutant.rules):
                 batch.append(mutant)
                 break
         else:
