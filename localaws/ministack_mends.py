@@ -202,8 +202,6 @@ def _mend_prefix_list_rules() -> None:
         text: str = rule_xml(group, rule, is_egress)
         for entry in rule.get("PrefixListIds", []):
             more = f"<prefixListId>{entry['PrefixListId']}</prefixListId>"
-            if entry["Description"]:
-                more += f"<description>{escape(entry['Description'])}</description>"
             text = text.replace("<groupId>", f"{more}<groupId>", 1)
         return text
 

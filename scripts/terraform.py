@@ -140,7 +140,16 @@ def is_usable() -> bool:
         major, minor = json.loads(version)["terraform_version"].split(".")[:2]
     except (TerraformError, ValueError, KeyError):
         return False
-    return (int(major), int(minor)) >= OLDEST and bool(os.environ.get("TF_PLUGIN_DIR"))
+    return (int(major), int(minor)) >= OLDEST and mirror() is not None
+
+
+def mirror() -> Path | None:
+    """The folder with the provider: TF_PLUGIN_DIR, else where an earlier `init` has put it."""
+    if given := os.environ.get("TF_PLUGIN_DIR"):
+        return Path(given)
+    earlier = (FOLDER / ".terraform", *(ROOT / "build" / "terraform").glob("*"))
+    found = (data / "providers" for data in earlier)
+    return next((folder for folder in found if folder.is_dir()), None)
 
 
 def embedded(home: Path, endpoint: str) -> Terraform:
@@ -156,6 +165,7 @@ def embedded(home: Path, endpoint: str) -> Terraform:
         [f"-state={work / 'terraform.tfstate'}", f"-var-file={variables}", "-parallelism=30"],
         {
             **kept,
+            "TF_PLUGIN_DIR": str(mirror() or ""),
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": "terraform",
             "AWS_SECRET_ACCESS_KEY": "terraform",

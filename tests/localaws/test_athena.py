@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
+from botocore.exceptions import ClientError
 
 HOURS = range(4)
 ROWS_PER_HOUR = 10
@@ -849,3 +850,22 @@ def test_great_expectations_checks_a_table_and_a_query(url: str, clicks: str) ->
             "expect_column_values_to_be_in_set"
         ], failed
         assert failed[0].result["unexpected_percent"] == 50.0
+
+
+def test_a_work_group_keeps_the_engine_it_asks_for(athena: Athena, group: str) -> None:
+    def engine() -> dict[str, str]:
+        found = athena.api.get_work_group(WorkGroup=group)["WorkGroup"]["Configuration"]
+        return found["EngineVersion"]
+
+    def choose(version: str) -> None:
+        athena.api.update_work_group(
+            WorkGroup=group,
+            ConfigurationUpdates={"EngineVersion": {"SelectedEngineVersion": version}},
+        )
+
+    three = "Athena engine version 3"
+    assert engine() == {"SelectedEngineVersion": "AUTO", "EffectiveEngineVersion": three}
+    choose(three)
+    assert engine() == {"SelectedEngineVersion": three, "EffectiveEngineVersion": three}
+    with pytest.raises(ClientError, match="Athena engine version 2 is not available"):
+        choose("Athena engine version 2")

@@ -610,3 +610,15 @@ def test_a_deleted_stream_is_gone_with_its_spool(to: Destination, aws: EmbeddedA
     with refused("ResourceNotFoundException"):
         to.describe(stream)
     assert not (aws.home / "firehose" / f"{stream}.spool").exists()
+
+
+def test_what_is_off_is_not_described(to: Destination, aws: EmbeddedAws) -> None:
+    source = f"source-{uuid.uuid4().hex[:8]}"
+    aws.client("kinesis").create_stream(StreamName=source, ShardCount=1)
+    arn = f"arn:aws:kinesis:us-east-1:000000000000:stream/{source}"
+    direct, reading = to.describe(to.stream()), to.describe(to.stream(source=arn))
+    for found in (direct, reading):
+        s3 = found["Destinations"][0]["ExtendedS3DestinationDescription"]
+        assert not s3.keys() & {"DynamicPartitioningConfiguration", "ProcessingConfiguration"}
+    assert direct["DeliveryStreamEncryptionConfiguration"]["Status"] == "DISABLED"
+    assert "DeliveryStreamEncryptionConfiguration" not in reading

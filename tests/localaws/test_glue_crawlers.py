@@ -364,3 +364,23 @@ def test_crawls_are_paged_newest_first(crawlers: Crawlers) -> None:
     assert [crawl["State"] for crawl in crawls] == ["COMPLETED"] * 3
     assert [bool(json.loads(crawl["Summary"])) for crawl in crawls] == [False, False, True]
     assert crawls[0]["StartTime"] > crawls[2]["StartTime"]
+
+
+def test_a_crawlers_logs_lie_under_the_key_of_its_security_configuration(
+    crawlers: Crawlers,
+) -> None:
+    name, key = f"conf-{uuid.uuid4().hex[:8]}", "arn:aws:kms:us-east-1:0:key/k"
+    crawlers.glue.create_security_configuration(
+        Name=name,
+        EncryptionConfiguration={
+            "CloudWatchEncryption": {"CloudWatchEncryptionMode": "SSE-KMS", "KmsKeyArn": key}
+        },
+    )
+    crawlers.put_parquet("sealed/a.parquet", {"a": [1]})
+    crawlers.run(crawlers.create("sealed/", CrawlerSecurityConfiguration=name))
+    (group,) = crawlers.logs.describe_log_groups(
+        logGroupNamePrefix=f"/aws-glue/crawlers-role/glue-{name}"
+    )["logGroups"]
+    assert group["kmsKeyId"] == key
+    failed = crawlers.create("sealed/", CrawlerSecurityConfiguration="nowhere")
+    assert "Security configuration nowhere not found" in crawlers.fail(failed)

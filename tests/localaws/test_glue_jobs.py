@@ -407,3 +407,42 @@ def test_runs_that_a_kill_of_the_embedded_aws_cuts_off_fail_and_can_be_repeated(
     assert list(jobs.aws.home.glob("glue-runs/*")) == []
     again = jobs.start(name, Arguments={"--quick": "true"})
     assert jobs.wait(name, again)["JobRunState"] == "SUCCEEDED"
+
+
+def test_logs_lie_where_the_job_says_under_the_key_it_names(jobs: Jobs) -> None:
+    prefix, key = f"/aws-glue/jobs/{uuid.uuid4().hex[:8]}", "arn:aws:kms:us-east-1:0:key/k"
+    jobs.glue.create_security_configuration(
+        Name=prefix[-8:],
+        EncryptionConfiguration={
+            "CloudWatchEncryption": {"CloudWatchEncryptionMode": "SSE-KMS", "KmsKeyArn": key}
+        },
+    )
+    run = jobs.run(
+        "print('hello')",
+        {"--custom-logGroup-prefix": prefix},
+        SecurityConfiguration=prefix[-8:],
+    )
+    assert run["LogGroupName"] == prefix
+    assert "hello" in jobs.log(run, "output")
+    groups = jobs.aws.client("logs").describe_log_groups(logGroupNamePrefix=prefix)["logGroups"]
+    assert {group["logGroupName"]: group["kmsKeyId"] for group in groups} == {
+        f"{prefix}/error": key,
+        f"{prefix}/output": key,
+    }
+
+
+def test_a_security_configuration_that_is_not_there_fails_the_run(jobs: Jobs) -> None:
+    run = jobs.run("print('hello')", SecurityConfiguration="nowhere")
+    assert run["JobRunState"] == "FAILED"
+    assert "Security configuration nowhere not found" in run["ErrorMessage"]
+
+
+def test_a_run_that_asks_for_metrics_tells_how_long_it_took(jobs: Jobs) -> None:
+    name = jobs.create("print('hello')")
+    run = jobs.wait(name, jobs.start(name, Arguments={"--enable-metrics": "true"}))
+    found = jobs.aws.client("cloudwatch").list_metrics(
+        Namespace="Glue", Dimensions=[{"Name": "JobName", "Value": name}]
+    )["Metrics"]
+    dimensions = [{d["Name"]: d["Value"] for d in metric["Dimensions"]} for metric in found]
+    assert {d["JobRunId"] for d in dimensions} == {"ALL", run["Id"]}
+    assert {metric["MetricName"] for metric in found} == {"glue.driver.aggregate.elapsedTime"}

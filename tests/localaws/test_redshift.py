@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import io
 import itertools
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -1015,3 +1016,42 @@ def test_airflows_hook_operator_and_trigger_work(
     failed = event("SELECT 1", "SELECT no_column")
     assert failed["status"] == "error"
     assert "no_column" in failed["message"]
+
+
+def test_a_usage_limit_lives_as_long_as_its_workgroup(serverless: Any, name: str) -> None:
+    serverless.create_namespace(namespaceName=name)
+    group = serverless.create_workgroup(workgroupName=name, namespaceName=name)["workgroup"]
+    wanted = {
+        "resourceArn": group["workgroupArn"],
+        "usageType": "serverless-compute",
+        "period": "daily",
+        "amount": 24,
+    }
+    limit = serverless.create_usage_limit(**wanted, breachAction="deactivate")["usageLimit"]
+    assert wanted.items() <= limit.items()
+    with refused("ConflictException", "daily serverless-compute"):
+        serverless.create_usage_limit(**wanted)
+    identifier = limit["usageLimitId"]
+    serverless.update_usage_limit(usageLimitId=identifier, amount=12)
+    found = serverless.get_usage_limit(usageLimitId=identifier)["usageLimit"]
+    assert found == limit | {"amount": 12}
+    serverless.delete_workgroup(workgroupName=name)
+    with refused("ResourceNotFoundException", identifier):
+        serverless.get_usage_limit(usageLimitId=identifier)
+    with refused("ResourceNotFoundException", "doesn't exist"):
+        serverless.create_usage_limit(**wanted)
+
+
+def test_a_managed_password_lies_in_secrets_manager(
+    serverless: Any, aws: EmbeddedAws, name: str
+) -> None:
+    secrets = aws.client("secretsmanager")
+    made = serverless.create_namespace(
+        namespaceName=name, adminUsername="warehouse", manageAdminPassword=True
+    )["namespace"]
+    secret = secrets.get_secret_value(SecretId=made["adminPasswordSecretArn"])
+    assert secret["Name"] == f"redshift!{name}-warehouse"
+    assert json.loads(secret["SecretString"])["username"] == "warehouse"
+    serverless.delete_namespace(namespaceName=name)
+    with refused("ResourceNotFoundException"):
+        secrets.get_secret_value(SecretId=made["adminPasswordSecretArn"])
