@@ -75,9 +75,15 @@ data "aws_iam_policy_document" "airflow" {
   }
 
   statement {
-    sid       = "ReadAndRepairCatalog"
-    actions   = ["glue:BatchCreatePartition", "glue:BatchGetPartition", "glue:GetPartitions", "glue:GetTable"]
+    sid       = "RepairPartitions"
+    actions   = ["glue:BatchCreatePartition", "glue:GetPartitions", "glue:GetTable"]
     resources = [local.catalog, local.lake_database, local.lake_tables, local.raw_database, local.raw_tables]
+  }
+
+  statement {
+    sid       = "CheckPartitions"
+    actions   = ["glue:BatchGetPartition"]
+    resources = [local.catalog, local.lake_database, local.lake_tables]
   }
 
   statement {
