@@ -20,9 +20,9 @@ from clickstream.config import Config
 from rich.progress import track
 
 from scripts import provision, terraform
-from scripts.terraform import ROOT, Terraform, TerraformError
+from scripts.terraform import ROOT, Terraform
 from tests.conftest import EmbeddedAws
-from tests.terraform.policies import Plan, findings
+from tests.terraform.policies import Plan, findings, unread
 
 CHECKOV = ROOT / ".venv-check" / "bin" / "checkov"
 #: Checks that look for a bucket's neighbours, which checkov cannot follow through a module in a
@@ -93,13 +93,9 @@ def mutated(folder: Path, mutants: Iterable[Mutant]) -> Path:
     return root
 
 
-def killers(made: Terraform, folder: Path, mutants: Iterable[Mutant]) -> set[str]:
-    """The rules that notice these mistakes; "terraform" when it refuses them itself."""
-    try:
-        found = findings(planned(made, folder, mutants))
-    except TerraformError:
-        return {"terraform"}
-    return {finding.partition(":")[0] for finding in found}
+def noticed(plan: Plan) -> set[str]:
+    """The rules that a plan breaks."""
+    return {finding.partition(":")[0] for finding in findings(plan)}
 
 
 def batches(mutants: Iterable[Mutant]) -> Iterator[list[Mutant]]:
@@ -184,9 +180,12 @@ def main() -> int:
             problems = findings(planned(made, folder / "base"))
             survivors = []
             for mutant in track(MUTANTS, "mutants"):
-                found = killers(made, folder / "mutant", [mutant])
+                mistaken = planned(made, folder / "mutant", [mutant])
+                found = noticed(mistaken)
                 if found != set(mutant.rules):
                     survivors.append(f"{mutant.name}: noticed by {sorted(found) or 'nobody'}")
+                elif bool(unread(mistaken)) != mutant.is_blinding:
+                    survivors.append(f"{mutant.name}: is_blinding is wrong")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for problem in problems + survivors:

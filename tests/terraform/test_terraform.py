@@ -75,7 +75,7 @@ def test_every_mistake_is_noticed(
     deployed: Deployed, tmp_path: Path, mutants: list[Mutant]
 ) -> None:
     expected = {rule for mutant in mutants for rule in mutant.rules}
-    assert campaign.killers(deployed[1], tmp_path, mutants) == expected
+    assert campaign.noticed(campaign.planned(deployed[1], tmp_path, mutants)) == expected
 
 
 def test_every_rule_notices_some_mistake() -> None:
@@ -103,7 +103,7 @@ def test_prod_is_protected_in_many_zones_and_keeps_more(prod: Path, deployed: De
     refusals = [
         statement["actions"]
         for change in document["resource_changes"]
-        if change["type"] == "aws_iam_policy_document" and change["module_address"]
+        if change["type"] == "aws_iam_policy_document" and "module_address" in change
         for statement in change["change"]["after"]["statement"]
         if statement["sid"] == "DenyDeletion"
     ]
