@@ -299,7 +299,11 @@ def no_role_deletes_raw_events(plan: Plan) -> Iterator[str]:
     """Raw is what everything else can be made from again."""
     (raw,) = (b.values["arn"] for b in plan.of("s3_bucket") if "-raw-" in b.values["bucket"])
     for resource, statement in plan.statements("iam_role_policy", "iam_policy"):
-        deletes = [a for a in listed(statement["Action"]) if a.startswith("s3:Delete")]
+        deletes = [
+            action
+            for action in listed(statement["Action"])
+            if action.startswith("s3:Delete") or fnmatch.fnmatchcase("s3:DeleteObject", action)
+        ]
         for place in listed(statement["Resource"]):
             if deletes and fnmatch.fnmatchcase(f"{raw}/clickstream/x", place):
                 yield f"{resource.address} allows {deletes} on {place}"
