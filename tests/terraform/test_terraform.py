@@ -19,7 +19,7 @@ from scripts.terraform import FOLDER, Terraform, TerraformError
 from tests.conftest import ROOT, EmbeddedAws
 from tests.terraform import campaign
 from tests.terraform.campaign import MUTANTS, Mutant
-from tests.terraform.policies import RULES, Plan, findings, unread
+from tests.terraform.policies import PROMISES, RULES, Plan, findings, unread
 
 Deployed = tuple[EmbeddedAws, Terraform]
 BATCHES = list(campaign.batches(MUTANTS))
@@ -171,6 +171,37 @@ def test_a_bad_setting_is_refused_with_its_sentence(deployed: Deployed, tmp_path
     ):
         with pytest.raises(TerraformError, match=re.escape(sentence)):
             made.plan("-refresh=false", "-lock=false", f"-var={setting}")
+
+
+def test_the_runbook_knows_every_alarm() -> None:
+    section = (ROOT / "docs" / "runbook.md").read_text().partition("## An alarm rings")[2]
+    named = re.findall(r"`([a-z_-]+)`(?=[,|` ]*(?:, `|\\|))", section.partition("\n## ")[0])
+    assert PROMISES <= set(named)
+
+
+def test_nothing_is_destroyed_that_nobody_confirmed(deployed: Deployed) -> None:
+    aws, made = deployed
+    before = made.resources()
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.deploy", "destroy", "embedded"],
+        cwd=ROOT,
+        env={
+            **made.environment,
+            "PYTHONPATH": "plugins",
+            "LOCALAWS_HOME": str(aws.home),
+            "AWS_REGION": aws.region,
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(r"Plan: 0 to add, 0 to change, \d+ to destroy", done.stdout)
+    assert done.stderr.splitlines()[-1] == (
+        "deploy: nobody is there to confirm this; run it in a terminal, or pass YES=1"
+    )
+    assert made.resources() == before
 
 
 @pytest.mark.parametrize(
