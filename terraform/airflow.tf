@@ -5,38 +5,6 @@ locals {
   athena_workgroup = "arn:aws:athena:${var.region}:${var.account_id}:workgroup/${local.names.athena.workgroup}"
 }
 
-data "aws_iam_policy_document" "airflow_trust" {
-  statement {
-    sid     = "AirflowOfThisAccount"
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["airflow-env.amazonaws.com", "airflow.amazonaws.com", "ecs-tasks.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [var.account_id]
-    }
-  }
-
-  dynamic "statement" {
-    for_each = length(var.trusted_role_arns.airflow) > 0 ? [1] : []
-
-    content {
-      sid     = "TrustedRoles"
-      actions = ["sts:AssumeRole"]
-
-      principals {
-        type        = "AWS"
-        identifiers = var.trusted_role_arns.airflow
-      }
-    }
-  }
-}
-
 data "aws_iam_policy_document" "airflow" {
   statement {
     sid       = "WaitForRawEvents"
@@ -133,7 +101,7 @@ data "aws_iam_policy_document" "airflow" {
 resource "aws_iam_role" "airflow" {
   name               = local.names.roles.airflow
   description        = "Airflow starts jobs, crawlers and queries, and loads the warehouse."
-  assume_role_policy = data.aws_iam_policy_document.airflow_trust.json
+  assume_role_policy = data.aws_iam_policy_document.service_trust["airflow"].json
 }
 
 resource "aws_iam_role_policy" "airflow" {

@@ -63,23 +63,6 @@ resource "aws_cloudwatch_log_stream" "firehose" {
   log_group_name = aws_cloudwatch_log_group.this["firehose"].name
 }
 
-data "aws_iam_policy_document" "firehose_trust" {
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["firehose.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [var.account_id]
-    }
-  }
-}
-
 data "aws_iam_policy_document" "firehose" {
   statement {
     sid       = "DeliverObjects"
@@ -115,7 +98,7 @@ data "aws_iam_policy_document" "firehose" {
 resource "aws_iam_role" "firehose" {
   name               = local.names.roles.firehose
   description        = "Firehose reads the event stream and delivers raw objects."
-  assume_role_policy = data.aws_iam_policy_document.firehose_trust.json
+  assume_role_policy = data.aws_iam_policy_document.service_trust["firehose"].json
 }
 
 resource "aws_iam_role_policy" "firehose" {

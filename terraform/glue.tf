@@ -2,15 +2,18 @@
 # crawler adds what is new (docs/adr/0004).
 
 locals {
-  glue_arn   = "arn:aws:glue:${var.region}:${var.account_id}"
-  glue_trust = data.aws_iam_policy_document.glue_trust.json
+  glue_arn = "arn:aws:glue:${var.region}:${var.account_id}"
 
-  catalog        = "${local.glue_arn}:catalog"
-  lake_database  = "${local.glue_arn}:database/${local.names.glue.database}"
-  lake_tables    = "${local.glue_arn}:table/${local.names.glue.database}/*"
-  raw_database   = "${local.glue_arn}:database/${local.names.glue.raw_database}"
-  raw_tables     = "${local.glue_arn}:table/${local.names.glue.raw_database}/*"
-  lake_locations = ["${local.s3_uris.processed}/${local.names.prefixes.lake}fact_clicks/", "${local.s3_uris.processed}/${local.names.prefixes.lake}pipeline_runs/", "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"]
+  catalog       = "${local.glue_arn}:catalog"
+  lake_database = "${local.glue_arn}:database/${local.names.glue.database}"
+  lake_tables   = "${local.glue_arn}:table/${local.names.glue.database}/*"
+  raw_database  = "${local.glue_arn}:database/${local.names.glue.raw_database}"
+  raw_tables    = "${local.glue_arn}:table/${local.names.glue.raw_database}/*"
+  lake_locations = [
+    "${local.s3_uris.processed}/${local.names.prefixes.lake}fact_clicks/",
+    "${local.s3_uris.processed}/${local.names.prefixes.lake}pipeline_runs/",
+    "${local.s3_uris.errors}/${local.names.prefixes.quarantine}",
+  ]
 }
 
 resource "aws_glue_catalog_database" "this" {
@@ -105,23 +108,6 @@ resource "aws_glue_crawler" "lake" {
   depends_on = [aws_iam_role_policy.crawler]
 }
 
-data "aws_iam_policy_document" "glue_trust" {
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["glue.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [var.account_id]
-    }
-  }
-}
-
 data "aws_iam_policy_document" "glue" {
   statement {
     sid       = "ReadScriptsAndRawEvents"
@@ -170,7 +156,7 @@ data "aws_iam_policy_document" "glue" {
 resource "aws_iam_role" "glue" {
   name               = local.names.roles.glue
   description        = "The clean job reads raw events and rebuilds hours of the lake."
-  assume_role_policy = local.glue_trust
+  assume_role_policy = data.aws_iam_policy_document.service_trust["glue"].json
 }
 
 resource "aws_iam_role_policy" "glue" {
@@ -226,7 +212,7 @@ data "aws_iam_policy_document" "crawler" {
 resource "aws_iam_role" "crawler" {
   name               = local.names.roles.crawler
   description        = "The crawler reads the lake and adds to its catalog."
-  assume_role_policy = local.glue_trust
+  assume_role_policy = data.aws_iam_policy_document.service_trust["glue"].json
 }
 
 resource "aws_iam_role_policy" "crawler" {

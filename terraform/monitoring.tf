@@ -14,7 +14,7 @@ locals {
   hour   = 60 * local.minute
 
   # The promises of docs/runbook.md; each alarm's description says what to do first.
-  alarms = merge(
+  alarms = { for name, alarm in merge(
     { for part, stream in local.delivery_streams : "firehose-${part}-stale" => {
       description = "Events wait for more than 20 minutes: look at the stream's error log."
       namespace   = "AWS/Firehose"
@@ -22,9 +22,7 @@ locals {
       dimensions  = { DeliveryStreamName = stream }
       statistic   = "Maximum"
       threshold   = 20 * local.minute
-      period      = 5 * local.minute
       periods     = 2
-      operator    = "GreaterThanThreshold"
     } },
     { for part, stream in local.delivery_streams : "firehose-${part}-failing" => {
       description = "Deliveries to S3 fail: look at the stream's error log, its role and its key."
@@ -33,7 +31,6 @@ locals {
       dimensions  = { DeliveryStreamName = stream }
       statistic   = "Minimum"
       threshold   = 1
-      period      = 5 * local.minute
       periods     = 3
       operator    = "LessThanThreshold"
     } },
@@ -45,9 +42,7 @@ locals {
         dimensions  = { DeliveryStreamName = local.delivery_streams.direct }
         statistic   = "Sum"
         threshold   = 0
-        period      = 5 * local.minute
         periods     = 3
-        operator    = "GreaterThanThreshold"
       }
       kinesis-behind = {
         description = "The stream's reader is an hour behind: look at Firehose before retention ends."
@@ -56,9 +51,7 @@ locals {
         dimensions  = { StreamName = local.names.kinesis_stream }
         statistic   = "Maximum"
         threshold   = 1000 * local.hour
-        period      = 5 * local.minute
         periods     = 3
-        operator    = "GreaterThanThreshold"
       }
       kinesis-throttled = {
         description = "Writes to the stream are refused: raise kinesis_shard_count."
@@ -67,9 +60,7 @@ locals {
         dimensions  = { StreamName = local.names.kinesis_stream }
         statistic   = "Sum"
         threshold   = 0
-        period      = 5 * local.minute
         periods     = 3
-        operator    = "GreaterThanThreshold"
       }
       glue-failed = {
         description = "Tasks of the clean job fail: its message is in Airflow's log of clean_events."
@@ -78,9 +69,6 @@ locals {
         dimensions  = { JobName = local.names.glue.clean_job, JobRunId = "ALL", Type = "count" }
         statistic   = "Sum"
         threshold   = 0
-        period      = 5 * local.minute
-        periods     = 1
-        operator    = "GreaterThanThreshold"
       }
       glue-slow = {
         description = "The clean job ran for more than 45 minutes; it is stopped after 60: raise glue_worker_count."
@@ -89,9 +77,6 @@ locals {
         dimensions  = { JobName = local.names.glue.clean_job, JobRunId = "ALL", Type = "count" }
         statistic   = "Maximum"
         threshold   = 45 * local.minute * 1000
-        period      = 5 * local.minute
-        periods     = 1
-        operator    = "GreaterThanThreshold"
       }
       athena-failed = {
         description = "Queries fail: their reasons are in the work group's history."
@@ -100,9 +85,6 @@ locals {
         dimensions  = { WorkGroup = local.names.athena.workgroup, QueryState = "FAILED", QueryType = "DML" }
         statistic   = "SampleCount"
         threshold   = 0
-        period      = 5 * local.minute
-        periods     = 1
-        operator    = "GreaterThanThreshold"
       }
       athena-slow = {
         description = "Queries take more than 10 minutes: look for one that does not filter its partitions."
@@ -111,9 +93,6 @@ locals {
         dimensions  = { WorkGroup = local.names.athena.workgroup, QueryState = "SUCCEEDED", QueryType = "DML" }
         statistic   = "Maximum"
         threshold   = 10 * local.minute * 1000
-        period      = 5 * local.minute
-        periods     = 1
-        operator    = "GreaterThanThreshold"
       }
       redshift-failed = {
         description = "Statements in the warehouse fail: the reason is in Airflow's log of load_redshift."
@@ -122,9 +101,6 @@ locals {
         dimensions  = { Workgroup = local.names.redshift.workgroup, LatencyRange = "Short" }
         statistic   = "Sum"
         threshold   = 0
-        period      = 5 * local.minute
-        periods     = 1
-        operator    = "GreaterThanThreshold"
       }
       dead-letters = {
         description = "An alert could not be told: read the queue, then the topic's policy and key."
@@ -133,12 +109,9 @@ locals {
         dimensions  = { QueueName = aws_sqs_queue.dead_letters.name }
         statistic   = "Maximum"
         threshold   = 0
-        period      = 5 * local.minute
-        periods     = 1
-        operator    = "GreaterThanThreshold"
       }
     },
-  )
+  ) : name => merge({ period = 5 * local.minute, periods = 1, operator = "GreaterThanThreshold" }, alarm) }
 }
 
 resource "aws_cloudwatch_log_group" "this" {

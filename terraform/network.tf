@@ -117,23 +117,6 @@ resource "aws_flow_log" "this" {
   max_aggregation_interval = 600
 }
 
-data "aws_iam_policy_document" "flow_logs_trust" {
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["vpc-flow-logs.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [var.account_id]
-    }
-  }
-}
-
 data "aws_iam_policy_document" "flow_logs" {
   statement {
     sid       = "WriteFlowLogs"
@@ -145,7 +128,7 @@ data "aws_iam_policy_document" "flow_logs" {
 resource "aws_iam_role" "flow_logs" {
   name               = "${var.name_prefix}-flow-logs"
   description        = "The network writes its flow logs."
-  assume_role_policy = data.aws_iam_policy_document.flow_logs_trust.json
+  assume_role_policy = data.aws_iam_policy_document.service_trust["flow_logs"].json
 }
 
 resource "aws_iam_role_policy" "flow_logs" {

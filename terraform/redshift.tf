@@ -52,23 +52,6 @@ resource "aws_redshiftserverless_usage_limit" "daily" {
   breach_action = "deactivate"
 }
 
-data "aws_iam_policy_document" "redshift_trust" {
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["redshift-serverless.amazonaws.com", "redshift.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [var.account_id]
-    }
-  }
-}
-
 data "aws_iam_policy_document" "redshift" {
   statement {
     sid       = "ReadLake"
@@ -104,7 +87,7 @@ data "aws_iam_policy_document" "redshift" {
 resource "aws_iam_role" "redshift" {
   name               = local.names.roles.redshift
   description        = "Redshift Spectrum reads the lake through its catalog."
-  assume_role_policy = data.aws_iam_policy_document.redshift_trust.json
+  assume_role_policy = data.aws_iam_policy_document.service_trust["redshift"].json
 }
 
 resource "aws_iam_role_policy" "redshift" {

@@ -63,23 +63,6 @@ module "replica_buckets" {
   }
 }
 
-data "aws_iam_policy_document" "replication_trust" {
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["s3.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [var.account_id]
-    }
-  }
-}
-
 data "aws_iam_policy_document" "replication" {
   count = var.replica == null ? 0 : 1
 
@@ -114,7 +97,7 @@ resource "aws_iam_role" "replication" {
 
   name               = "${var.name_prefix}-replication"
   description        = "S3 copies the lake's objects between its two regions."
-  assume_role_policy = data.aws_iam_policy_document.replication_trust.json
+  assume_role_policy = data.aws_iam_policy_document.service_trust["replication"].json
 }
 
 resource "aws_iam_role_policy" "replication" {

@@ -1,0 +1,48 @@
+# Who may take on a role: an AWS service, for this account only; Airflow and the shops also as tasks
+# in ECS, or from roles of your own (var.trusted_role_arns).
+
+locals {
+  trusted_services = {
+    airflow     = ["airflow-env.amazonaws.com", "airflow.amazonaws.com", "ecs-tasks.amazonaws.com"]
+    firehose    = ["firehose.amazonaws.com"]
+    flow_logs   = ["vpc-flow-logs.amazonaws.com"]
+    glue        = ["glue.amazonaws.com"]
+    producer    = ["ecs-tasks.amazonaws.com"]
+    redshift    = ["redshift-serverless.amazonaws.com", "redshift.amazonaws.com"]
+    replication = ["s3.amazonaws.com"]
+  }
+}
+
+data "aws_iam_policy_document" "service_trust" {
+  for_each = local.trusted_services
+
+  statement {
+    sid     = "ServicesForThisAccount"
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = each.value
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [var.account_id]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(lookup(var.trusted_role_arns, each.key, [])) > 0 ? [var.trusted_role_arns[each.key]] : []
+
+    content {
+      sid     = "TrustedRoles"
+      actions = ["sts:AssumeRole"]
+
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
+    }
+  }
+}
