@@ -194,11 +194,14 @@ def replaced_script(pipeline: Pipeline, text: str) -> Iterator[None]:
     s3, bucket = pipeline.aws.client("s3"), pipeline.config.buckets.artifacts
     key = f"{pipeline.config.prefixes.scripts}clean_events.py"
     original = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    # The tags are Terraform's, which would miss them.
+    tags = s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
     s3.put_object(Bucket=bucket, Key=key, Body=text.encode())
     try:
         yield
     finally:
         s3.put_object(Bucket=bucket, Key=key, Body=original)
+        s3.put_object_tagging(Bucket=bucket, Key=key, Tagging={"TagSet": tags})
 
 
 def test_a_glue_script_that_raises_fails_the_run_with_its_message(pipeline: Pipeline) -> None:
