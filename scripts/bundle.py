@@ -5,6 +5,7 @@ Terraform uploads the folder; the embedded AWS, where there is no Terraform, doe
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 import zipfile
 from collections.abc import Iterable
@@ -12,6 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "code"
+#: What Glue's jobs import beside Spark; pure Python, in the versions that requirements/ pin.
+LIBRARIES = ("ua-parser", "ua-parser-builtins")
 
 
 def build(folder: Path = FOLDER) -> list[Path]:
@@ -27,7 +30,7 @@ def build(folder: Path = FOLDER) -> list[Path]:
     """
     shutil.rmtree(folder, ignore_errors=True)
     copies = {
-        "glue/clean_events.py": ROOT / "glue" / "clean_events.py",
+        **{f"glue/{path.name}": path for path in _some(ROOT / "glue", "*.py")},
         "airflow/requirements.txt": ROOT / "requirements" / "mwaa.txt",
         **{f"airflow/dags/{path.name}": path for path in _some(ROOT / "dags", "*.py")},
         **{
@@ -39,8 +42,9 @@ def build(folder: Path = FOLDER) -> list[Path]:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    _zip(folder / "glue" / "clickstream_glue.zip", ROOT / "glue" / "clickstream_glue")
-    _zip(folder / "airflow" / "plugins.zip", ROOT / "plugins" / "clickstream")
+    _zip(folder / "glue" / "clickstream_glue.zip", _package(ROOT / "glue" / "clickstream_glue"))
+    _zip(folder / "glue" / "libraries.zip", _libraries())
+    _zip(folder / "airflow" / "plugins.zip", _package(ROOT / "plugins" / "clickstream"))
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
 
@@ -51,14 +55,31 @@ def _some(folder: Path, pattern: str) -> Iterable[Path]:
     return found
 
 
-def _zip(target: Path, package: Path) -> None:
-    """The package as a zip with the package's folder at its top."""
+def _package(folder: Path) -> dict[str, Path]:
+    """A package's files by their path in a zip, the package's folder at its top."""
+    return {
+        path.relative_to(folder.parent).as_posix(): path
+        for path in _some(folder, "**/*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _libraries() -> dict[str, Path]:
+    """The modules of LIBRARIES, as they are installed beside this script."""
+    return {
+        str(file): Path(str(file.locate()))
+        for name in LIBRARIES
+        for file in importlib.metadata.files(name) or ()
+        if file.suffix == ".py"
+    }
+
+
+def _zip(target: Path, files: dict[str, Path]) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in _some(package, "**/*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                entry = zipfile.ZipInfo(path.relative_to(package.parent).as_posix())
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, path.read_bytes())
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, files[name].read_bytes())
 
 
 if __name__ == "__main__":

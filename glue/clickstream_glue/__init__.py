@@ -1,4 +1,4 @@
-"""What glue/clean_events.py is made of."""
+"""What the jobs of glue/ are made of."""
 
 import sys
 

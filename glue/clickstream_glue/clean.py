@@ -21,19 +21,12 @@ from pyspark.sql import functions as F
 from clickstream_glue import contract as c
 from clickstream_glue import dedupe, raw_lines, storage
 from clickstream_glue.events import BLANK, read_events
+from clickstream_glue.ledger import touched_hours
 
 SPARK_SETTINGS: Final = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.ansi.enabled": "false",
-    "spark.sql.files.ignoreMissingFiles": "false",
-    "spark.sql.files.ignoreCorruptFiles": "false",
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Cached rows are read once or twice: to compress their columns costs more than it saves.
-    "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    **storage.SPARK_SETTINGS,
     # A batch of the longest lines must stay below Arrow's 2 GiB.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
-    # The files are listed by name: to look them up in a Spark job costs more than it saves.
-    "spark.sql.sources.parallelPartitionDiscovery.threshold": "1000",
 }
 # How Spark and Hadoop say that a listed file is gone.
 GONE: Final = re.compile(
@@ -151,7 +144,9 @@ def _clean(
         if row["reason"] is None
     }
     # An hour that an earlier run of the interval filled may get nothing from this run's code.
-    hours = sorted(accepted_hours | _hours_touched_before(spark, job))
+    hours = sorted(
+        accepted_hours | touched_hours(spark, job.ledger, job.interval_start, job.interval_end)
+    )
     hour_folders = [
         f"year={hour.year}/month={hour.month}/day={hour.day}/hour={hour.hour}/" for hour in hours
     ]
@@ -226,23 +221,6 @@ def _parse(
     hour = F.when(F.col("reason").isNull(), F.floor(F.unix_timestamp("event_timestamp") / 3600))
     tally = events.groupBy("reason", hour.alias("hour")).count().collect()
     return ParsedLines(damaged, events, scan.get["lines"], tally)
-
-
-def _hours_touched_before(spark: SparkSession, job: CleanJob) -> set[datetime]:
-    """The event hours that earlier runs filled from arrivals of this interval."""
-    days = {f"day={hour - timedelta(days=1):%Y-%m-%d}/" for hour in job.hours}
-    days |= {f"day={hour:%Y-%m-%d}/" for hour in job.hours}
-    runs = storage.read_table(
-        spark, storage.files_in(spark, job.ledger, sorted(days)), c.LEDGER_SCHEMA
-    )
-    overlaps = (F.col("interval_start") < F.lit(job.interval_end)) & (
-        F.col("interval_end") > F.lit(job.interval_start)
-    )
-    hours = runs.filter(overlaps).select(F.explode("touched_hours").alias("hour")).distinct()
-    return {
-        datetime.fromtimestamp(row[0], UTC)
-        for row in hours.select(F.unix_timestamp("hour")).collect()
-    }
 
 
 def _rank_with_stored(

@@ -65,6 +65,7 @@ PERSONAL_KEYS: Final = [
     "xrealip",
 ]
 
+# What ua-parser's list of robots misses, compared in lower case.
 BOT_MARKS: Final = [
     "bot",
     "crawl",
@@ -134,8 +135,8 @@ EVENT_SCHEMA: Final = """
     event_timestamp timestamp, user_id string, anonymous_id string, session_id string,
     page string, page_url string, referrer_url string, product_id string, device_type string,
     browser string, location string, user_type string, price decimal(18,4), quantity int,
-    currency string, order_id string, is_bot boolean, is_clock_skewed boolean,
-    metadata map<string,string>"""
+    currency string, order_id string, agent_browser string, agent_os string, agent_device string,
+    is_bot boolean, is_clock_skewed boolean, metadata map<string,string>"""
 EVENT_COLUMNS: Final = re.findall(r"(\w+) \w", EVENT_SCHEMA)
 REJECT_SCHEMA: Final = "reason string, detail string, raw_bytes binary"
 ARRIVAL_SCHEMA: Final = "arrived_at timestamp, source_object string, source_line bigint"

@@ -7,6 +7,17 @@ from typing import Any, Final
 
 from pyspark.sql import DataFrame, SparkSession
 
+SPARK_SETTINGS: Final = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # Cached rows are read once or twice: to compress their columns costs more than it saves.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    # The files are listed by name: to look them up in a Spark job costs more than it saves.
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "1000",
+}
 PARQUET_OPTIONS: Final = {
     "compression": "zstd",
     # A marker would be a file of the table without a column in it.
@@ -29,6 +40,27 @@ def files_in(spark: SparkSession, root: str, folders: Iterable[str]) -> list[str
     return sorted(found)
 
 
+def partitions_in(spark: SparkSession, root: str, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The values of the folders ``name=value`` of `root`, as deep as there are `names`."""
+    path = _path(spark, root + "/".join(f"{name}=*" for name in names))
+    statuses = _file_system(spark, path).globStatus(path)
+    found = [status.getPath().toString().split("/")[-len(names) :] for status in statuses or ()]
+    return [tuple(part.partition("=")[2] for part in parts) for parts in found]
+
+
+def read_text(spark: SparkSession, file: str) -> str:
+    """The text of a small file."""
+    return spark.read.option("wholetext", "true").text(file).collect()[0][0]
+
+
+def write_text(spark: SparkSession, file: str, text: str) -> None:
+    """Writes a small file."""
+    path = _path(spark, file)
+    stream = _file_system(spark, path).create(path, True)
+    stream.write(bytearray(text.encode()))
+    stream.close()
+
+
 def delete_files(spark: SparkSession, files: Iterable[str]) -> None:
     """Deletes files; one that is already gone is fine."""
     for file in files:
@@ -36,11 +68,17 @@ def delete_files(spark: SparkSession, files: Iterable[str]) -> None:
         _file_system(spark, path).delete(path, False)
 
 
-def read_table(spark: SparkSession, files: list[str], schema: str) -> DataFrame:
-    """Reads exactly these Parquet files; no file is an empty table."""
+def read_table(
+    spark: SparkSession, files: list[str], schema: str, root: str | None = None
+) -> DataFrame:
+    """Reads exactly these Parquet files; no file is an empty table.
+
+    With `root`, the table's folder, columns may be those that the folders' names hold.
+    """
     if not files:
         return spark.createDataFrame([], schema)
-    return spark.read.schema(schema).parquet(*files)
+    reader = spark.read.schema(schema)
+    return (reader.option("basePath", root) if root else reader).parquet(*files)
 
 
 def append(rows: DataFrame, table: str, partition: list[str]) -> None:

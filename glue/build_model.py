@@ -1,0 +1,44 @@
+"""Glue job: build sessions, dimensions and marts of all days that an arrival interval touched.
+
+The same file runs on Glue 5.1, in the embedded AWS and in a test: plain argparse, plain Spark.
+It prints the row it added to model_runs as one JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from clickstream_glue.arguments import Parser, positive
+from clickstream_glue.model import ModelJob, run
+from pyspark.sql import SparkSession
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Reads host names with commas between them."""
+    return tuple(host.strip().lower() for host in text.split(",") if host.strip())
+
+
+def read_arguments(arguments: Sequence[str]) -> ModelJob:
+    """Reads the job's arguments."""
+    parser = Parser("build_model", __doc__)
+    parser.add_argument("--session-timeout-minutes", type=positive, default=30)
+    parser.add_argument("--attribution-days", type=positive, default=30, help="how far back")
+    parser.add_argument("--currency", default="USD", help="that revenue is reported in")
+    parser.add_argument("--site-hosts", type=hosts, default=(), help="of the shop: no referrers")
+    return ModelJob(**parser.read(arguments))
+
+
+def main() -> None:
+    """Runs the job."""
+    job = read_arguments(sys.argv[1:])
+    spark = SparkSession.builder.appName(job.job_name).getOrCreate()
+    row = asdict(run(spark, job))
+    print(json.dumps(row, default=datetime.isoformat))
+
+
+if __name__ == "__main__":
+    main()

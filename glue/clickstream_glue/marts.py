@@ -1,0 +1,529 @@
+"""Sessions and their events to daily marts, daily marts to dimensions and weekly ones.
+
+Each function returns one table of docs/data-model.md, without casts: model_tables.py has those.
+`visits` are rows of sessions.with_session with is_robot, `sessions` rows of build_sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import Final
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from clickstream_glue.channels import NOT_SET, without_blank
+from clickstream_glue.sessions import DEVICE, IN_ORDER, SESSION, SOURCE, TIME, is_step
+
+WEEK: Final = 7
+MONTH: Final = 30
+ENTRY: Final = "(entry)"
+EXIT: Final = "(exit)"
+MILLIONTHS: Final = 1_000_000
+POSITION_BASED: Final = 400_000
+UNITS: Final = 10_000
+
+
+def is_counted() -> Column:
+    """True for an event outside robots' sessions."""
+    return ~F.col("is_robot")
+
+
+def is_active() -> Column:
+    """True for a user's hour or day with such an event."""
+    return F.col("event_count") > F.col("robot_event_count")
+
+
+def with_robots(visits: DataFrame, sessions: DataFrame) -> DataFrame:
+    """Adds is_robot: whether the event's session is a robot's."""
+    robots = sessions.filter("is_bot").select(
+        F.col("user_key"),
+        F.col("started_at").alias("session_started_at"),
+        "session_event_id",
+        F.lit(True).alias("is_robot"),
+    )
+    return visits.join(robots, SESSION, "left").fillna(False, ["is_robot"])
+
+
+def orders(visits: DataFrame) -> DataFrame:
+    """The purchases that count, one row each: user_key, when, order (its id), amount."""
+    order = F.coalesce("order_id", F.concat(F.lit("\n"), F.col("event_id"))).alias("order")
+    return visits.filter((F.col("event_type") == "purchase") & is_counted()).select(
+        "user_key", TIME, order, "amount"
+    )
+
+
+def users_hourly(visits: DataFrame) -> DataFrame:
+    """What each user did in each hour; users_daily and engagement are sums of it."""
+    return visits.groupBy("user_key", F.date_trunc("hour", TIME).alias("hour_at")).agg(
+        F.count(F.lit(1)).alias("event_count"),
+        F.count_if("is_robot").alias("robot_event_count"),
+        F.count_if((F.col("event_type") == "view") & is_counted()).alias("view_count"),
+        F.max(F.col("user_id").isNotNull()).alias("is_known"),
+        F.min(TIME).alias("first_event_at"),
+        F.max(TIME).alias("last_event_at"),
+    )
+
+
+def users_daily(hours: DataFrame, sessions: DataFrame, purchases: DataFrame) -> DataFrame:
+    """One row per user and day, from `users_hourly`."""
+    grain = ["user_key", "day"]
+    users = hours.groupBy("user_key", F.to_date("hour_at").alias("day")).agg(
+        F.sum("event_count").alias("event_count"),
+        F.sum("robot_event_count").alias("robot_event_count"),
+        (~F.max("is_known")).alias("is_anonymous"),
+        F.min("first_event_at").alias("first_event_at"),
+        F.max("last_event_at").alias("last_event_at"),
+    )
+    started = (
+        sessions.filter(~F.col("is_bot"))
+        .groupBy("user_key", F.to_date("started_at").alias("day"))
+        .agg(F.count(F.lit(1)).alias("session_count"))
+    )
+    bought = purchases.groupBy("user_key", F.to_date(TIME).alias("day")).agg(*_order_sums())
+    counts = ["session_count", "order_count", "revenue"]
+    return users.join(started, grain, "left").join(bought, grain, "left").fillna(0, counts)
+
+
+def engagement(
+    hours: DataFrame, sessions: DataFrame, purchases: DataFrame, span: str, name: str
+) -> DataFrame:
+    """Events, users, sessions, orders and rates of each `span` ("hour" or "day"), named `name`."""
+
+    def spans(time: str) -> Column:
+        return F.date_trunc(span, time).alias(name)
+
+    events = (
+        hours.filter(is_active())
+        .groupBy(spans("hour_at"))
+        .agg(
+            F.sum(F.col("event_count") - F.col("robot_event_count")).alias("event_count"),
+            F.sum("view_count").alias("view_count"),
+            F.countDistinct("user_key").alias("user_count"),
+        )
+    )
+    kinds = {
+        "engaged": ("is_engaged", "engaged_session_count", "engaged_rate"),
+        "bounce": ("is_bounce", "bounce_count", "bounce_rate"),
+        "converted": ("is_converted", "converted_session_count", "conversion_rate"),
+    }
+    started = (
+        sessions.filter(~F.col("is_bot"))
+        .groupBy(spans("started_at"))
+        .agg(
+            F.count(F.lit(1)).alias("session_count"),
+            *(F.count_if(flag).alias(count) for flag, count, _ in kinds.values()),
+        )
+    )
+    bought = purchases.groupBy(spans(TIME)).agg(*_order_sums())
+    counts = ["session_count", *(count for _, count, _ in kinds.values())]
+    return (
+        events.join(started, name, "left")
+        .join(bought, name, "left")
+        .fillna(0, [*counts, "order_count", "revenue"])
+        .withColumns(
+            {rate: F.col(count) / F.col("session_count") for _, count, rate in kinds.values()}
+        )
+        .withColumn("day", F.to_date(name))
+    )
+
+
+def _order_sums() -> list[Column]:
+    return [
+        F.countDistinct("order").alias("order_count"),
+        F.sum("amount").alias("revenue"),
+    ]
+
+
+def with_active_users(days: DataFrame, users: DataFrame) -> DataFrame:
+    """Adds weekly_user_count and monthly_user_count to engagement by day, from users_daily."""
+    age = F.datediff("day", "active_day")
+    counts = (
+        users.filter(is_active())
+        .select("user_key", F.to_date("day").alias("active_day"))
+        .join(F.broadcast(days.select("day")), age.between(0, MONTH - 1), "inner")
+        .groupBy("day", "user_key")
+        .agg(F.min(age).alias("age"))
+        .groupBy("day")
+        .agg(
+            F.count_if(F.col("age") < WEEK).alias("weekly_user_count"),
+            F.count(F.lit(1)).alias("monthly_user_count"),
+        )
+    )
+    return days.join(counts, "day", "left")
+
+
+def funnel_daily(sessions: DataFrame) -> DataFrame:
+    """Sessions by the steps they reached."""
+    steps = ["viewed_count", "carted_count", "checkout_count", "purchased_count"]
+    names = ["device_type", "channel", "country"]
+    return (
+        sessions.filter(~F.col("is_bot"))
+        .groupBy(
+            F.to_date("started_at").alias("day"),
+            *(F.coalesce(name, F.lit(NOT_SET)).alias(name) for name in names),
+        )
+        .agg(
+            F.count(F.lit(1)).alias("session_count"),
+            *(
+                F.count_if(F.col("funnel_step") >= number).alias(name)
+                for number, name in enumerate(steps, 1)
+            ),
+        )
+    )
+
+
+def product_performance_daily(visits: DataFrame, facts: DataFrame) -> DataFrame:
+    """What happened to each product on each day; `facts` are the fact_clicks of the visits."""
+    event_type = F.col("event_type")
+    kinds = ["view", "click", "add_to_cart", "remove_from_cart", "purchase"]
+    # By user first: rows lie together by user, so that only sums travel.
+    by_user = (
+        visits.filter(F.col("product_id").isNotNull())
+        .groupBy("user_key", "product_id", F.to_date(TIME).alias("day"))
+        .agg(
+            *(
+                F.count_if((event_type == kind) & is_counted()).alias(f"{kind}_count")
+                for kind in kinds
+            ),
+            F.sum(F.when(is_counted(), F.col("quantity"))).alias("quantity"),
+            F.sum(F.when(is_counted(), F.col("amount"))).alias("revenue"),
+        )
+    )
+    counts = by_user.groupBy("product_id", "day").agg(
+        *(F.sum(f"{kind}_count").alias(f"{kind}_count") for kind in kinds),
+        F.coalesce(F.sum("quantity"), F.lit(0)).alias("quantity"),
+        F.coalesce(F.sum("revenue"), F.lit(0)).alias("revenue"),
+        F.count_if(F.col("view_count") > 0).alias("viewer_count"),
+        F.count_if(F.col("purchase_count") > 0).alias("buyer_count"),
+    )
+    return counts.join(_product_attributes(facts), ["product_id", "day"], "inner")
+
+
+def _product_attributes(facts: DataFrame) -> DataFrame:
+    """What events say of each product and day; of several values the last."""
+    values = {
+        "product_name": without_blank(F.col("metadata")["product_name"]),
+        "category": without_blank(F.col("metadata")["category"]),
+        "price": F.col("price"),
+    }
+    return (
+        facts.withColumns({"product_id": without_blank(F.col("product_id")), **values})
+        .filter(F.col("product_id").isNotNull())
+        .groupBy("product_id", F.to_date(TIME).alias("day"))
+        .agg(
+            *(
+                F.max(F.when(F.col(name).isNotNull(), F.struct(*IN_ORDER, name)))[name].alias(name)
+                for name in values
+            ),
+            F.min(TIME).alias("first_event_at"),
+            F.max(TIME).alias("last_event_at"),
+        )
+    )
+
+
+def page_paths_daily(visits: DataFrame, sessions: DataFrame) -> DataFrame:
+    """Steps from page to page in the sessions of each day, entries and exits among them."""
+    inner = visits.filter(is_step() & F.col("previous_page").isNotNull()).select(
+        F.to_date("session_started_at").alias("day"),
+        F.col("previous_page").alias("from_page"),
+        F.col("page").alias("to_page"),
+        "is_robot",
+    )
+    with_pages = sessions.filter(F.col("entry_page").isNotNull())
+    day, is_robot = F.to_date("started_at").alias("day"), F.col("is_bot").alias("is_robot")
+    entries = with_pages.select(day, F.lit(ENTRY), "entry_page", is_robot)
+    exits = with_pages.select(day, "exit_page", F.lit(EXIT), is_robot)
+    return (
+        inner.union(entries)
+        .union(exits)
+        .groupBy("day", "from_page", "to_page")
+        .agg(F.count_if(is_counted()).alias("transition_count"))
+    )
+
+
+def attribution_daily(
+    sessions: DataFrame, identities: DataFrame, days: Iterable[date], look_back: timedelta
+) -> DataFrame:
+    """Hands each converted session's orders and revenue to the sessions that led to it.
+
+    Args:
+        sessions: fact_sessions of `days` and as many days before each as `look_back` has.
+        identities: identities_daily of the same days.
+        days: the days whose converted sessions are asked for.
+        look_back: how much earlier than a converted session its touches may begin; whole days.
+    """
+    counted = sessions.filter(~F.col("is_bot"))
+    day = F.to_date("started_at")
+    converted = (
+        counted.filter(F.col("is_converted") & day.isin(sorted(days)))
+        .select("session_id", "started_at", "user_key", "user_id", "order_count", "revenue")
+        .withColumn("day", day)
+    )
+    known = _known_as(counted, identities, converted.select("day").distinct(), look_back)
+    conversions = (
+        converted.join(known, ["day", "user_key"], "left")
+        .withColumn("person", _person())
+        .select(
+            *["day", "person", "order_count", "revenue"],
+            F.col("session_id").alias("conversion_id"),
+            F.col("started_at").alias("converted_at"),
+        )
+    )
+    persons = conversions.select("day", "person").distinct()
+    # The user_keys under which a person's sessions may stand, on each of the days.
+    names = persons.withColumn("user_key", F.col("person")).union(
+        known.withColumnRenamed("known_as", "person")
+        .join(persons, ["day", "person"], "inner")
+        .select("day", "person", "user_key")
+    )
+    touches = (
+        conversions.join(names.distinct(), ["day", "person"], "inner")
+        .join(
+            counted.select("session_id", "started_at", "user_key", "user_id", "channel", *SOURCE),
+            "user_key",
+            "inner",
+        )
+        .join(known, ["day", "user_key"], "left")
+        .filter(
+            (_person() == F.col("person"))
+            & (F.col("started_at") >= F.col("converted_at") - F.lit(look_back))
+            & (
+                F.struct("started_at", "session_id")
+                <= F.struct(
+                    F.col("converted_at").alias("started_at"),
+                    F.col("conversion_id").alias("session_id"),
+                )
+            )
+        )
+    )
+    names_of_row = ["day", "model", "channel", *SOURCE]
+    return (
+        touches.transform(_share_out)
+        .groupBy(*names_of_row)
+        .agg(F.sum("credit").alias("credit"), F.sum("units").alias("units"))
+        .select(
+            *names_of_row,
+            (F.col("credit").cast("decimal(20,0)") / MILLIONTHS).alias("order_credit"),
+            (F.col("units") / UNITS).alias("revenue"),
+        )
+    )
+
+
+def _person() -> Column:
+    return F.coalesce("user_id", "known_as", "user_key")
+
+
+def _known_as(
+    sessions: DataFrame, identities: DataFrame, days: DataFrame, look_back: timedelta
+) -> DataFrame:
+    """Who anonymous user_keys of `sessions` are to those who look back from each of the days."""
+    anonymous = sessions.filter(F.col("user_id").isNull()).select("user_key").distinct()
+    age = F.datediff("day", "known_day")
+    return (
+        identities.select(
+            F.col("anonymous_id").alias("user_key"), "user_id", F.to_date("day").alias("known_day")
+        )
+        .join(anonymous, "user_key", "left_semi")
+        .join(F.broadcast(days), age.between(0, look_back.days), "inner")
+        .groupBy("day", "user_key")
+        .agg(F.min(F.struct("known_day", "user_id"))["user_id"].alias("known_as"))
+    )
+
+
+def _share_out(touches: DataFrame) -> DataFrame:
+    """One row per touch and model with its part: `credit` in millionths, `units` of 0.0001."""
+    of_conversion = Window.partitionBy("conversion_id")
+    in_order = of_conversion.orderBy("started_at", "session_id")
+    position, count = F.col("position"), F.col("touch_count")
+    is_first, is_last = position == 1, position == count
+    last_indirect = F.max(F.when(F.col("channel") != "Direct", position)).over(of_conversion)
+
+    def split(total: int, parts: Column) -> Column:
+        return F.floor(F.lit(total) / parts).cast("bigint")
+
+    between = split(MILLIONTHS - 2 * POSITION_BASED, count - 2)
+    shares = {
+        "first_touch": F.when(is_first, MILLIONTHS),
+        "last_non_direct": F.when(position == F.col("credited_position"), MILLIONTHS),
+        "linear": F.when(is_last, MILLIONTHS - (count - 1) * split(MILLIONTHS, count)).otherwise(
+            split(MILLIONTHS, count)
+        ),
+        "position_based": F.when(count == 1, MILLIONTHS)
+        .when(count == 2, MILLIONTHS // 2)
+        .when(is_first, POSITION_BASED)
+        .when(is_last, MILLIONTHS - POSITION_BASED - (count - 2) * between)
+        .otherwise(between),
+    }
+    model_shares = F.array(
+        *(
+            F.struct(F.lit(model).alias("model"), share.cast("bigint").alias("share"))
+            for model, share in shares.items()
+        )
+    )
+    units = (F.col("revenue") * UNITS).cast("decimal(38,0)")
+    part = F.floor(units * F.col("share").cast("decimal(7,0)") / MILLIONTHS).cast("decimal(38,0)")
+    rest = units - F.sum("units").over(Window.partitionBy("conversion_id", "model"))
+    return (
+        touches.withColumns(
+            {
+                "position": F.row_number().over(in_order),
+                "touch_count": F.count(F.lit(1)).over(of_conversion),
+            }
+        )
+        .withColumn("credited_position", F.coalesce(last_indirect, count))
+        .withColumn("share", F.explode(model_shares))
+        .withColumns({"model": F.col("share.model"), "share": F.col("share.share")})
+        .filter("share > 0")
+        .withColumns({"units": part, "credit": F.col("order_count") * F.col("share")})
+        .withColumn("units", F.when(is_last, F.col("units") + rest).otherwise(F.col("units")))
+    )
+
+
+def dim_users(users: DataFrame, identities: DataFrame) -> DataFrame:
+    """Every user_key of users_daily, and the person it belongs to."""
+    sums = ["event_count", "session_count", "order_count", "revenue"]
+    known = identities.groupBy(F.col("anonymous_id").alias("user_key")).agg(
+        F.min(F.struct("day", "user_id"))["user_id"].alias("known_as")
+    )
+    return (
+        users.groupBy("user_key")
+        .agg(
+            F.min("is_anonymous").alias("is_anonymous"),
+            (~F.max(is_active())).alias("is_bot"),
+            F.min("first_event_at").alias("first_seen_at"),
+            F.max("last_event_at").alias("last_seen_at"),
+            F.count_if(is_active()).alias("active_day_count"),
+            *(F.sum(name).alias(name) for name in sums),
+        )
+        .join(known, "user_key", "left")
+        .withColumn(
+            "person_key",
+            F.coalesce(F.when(F.col("is_anonymous"), F.col("known_as")), F.col("user_key")),
+        )
+    )
+
+
+def dim_products(products: DataFrame) -> DataFrame:
+    """Every product of product_performance_daily, as its last day describes it."""
+    return products.groupBy("product_id").agg(
+        *(
+            F.max(F.when(F.col(name).isNotNull(), F.struct("day", name)))[name].alias(name)
+            for name in ("product_name", "category", "price")
+        ),
+        F.min("first_event_at").alias("first_seen_at"),
+        F.max("last_event_at").alias("last_seen_at"),
+    )
+
+
+def dim_pages(paths: DataFrame) -> DataFrame:
+    """Every page of page_paths_daily."""
+    count = F.col("transition_count")
+    reached = paths.select(
+        F.col("to_page").alias("page"),
+        "day",
+        count.alias("views"),
+        F.when(F.col("from_page") == ENTRY, count).alias("entries"),
+        F.lit(0).alias("exits"),
+    )
+    left = paths.filter(F.col("to_page") == EXIT).select(
+        F.col("from_page").alias("page"), "day", F.lit(0), F.lit(0), count
+    )
+    return (
+        reached.union(left)
+        .filter(F.col("page") != EXIT)
+        .groupBy("page")
+        .agg(
+            F.min("day").alias("first_seen_date"),
+            F.max("day").alias("last_seen_date"),
+            F.sum("views").alias("view_count"),
+            F.coalesce(F.sum("entries"), F.lit(0)).alias("entry_count"),
+            F.sum("exits").alias("exit_count"),
+        )
+    )
+
+
+def dim_devices(sessions: DataFrame) -> DataFrame:
+    """Every device of fact_sessions."""
+    names = (F.coalesce(name, F.lit(NOT_SET)).alias(name) for name in DEVICE)
+    return sessions.select("device_key", *names, "is_bot").distinct()
+
+
+def dim_sources(sessions: DataFrame) -> DataFrame:
+    """Every source of fact_sessions."""
+    return sessions.select("source_key", *SOURCE, "channel").distinct()
+
+
+def dim_dates(users: DataFrame) -> DataFrame:
+    """The calendar from the first to the last day of users_daily."""
+    day = F.col("event_date")
+    span = users.agg(F.to_date(F.min("day")).alias("first"), F.to_date(F.max("day")).alias("last"))
+    return (
+        span.filter(F.col("first").isNotNull())
+        .select(F.explode(F.sequence("first", "last")).alias("event_date"))
+        .select(
+            day,
+            F.year(day).alias("year"),
+            F.quarter(day).alias("quarter"),
+            F.month(day).alias("month"),
+            F.dayofmonth(day).alias("day"),
+            F.weekofyear(day).alias("iso_week"),
+            (F.dayofweek(day) - 1).alias("weekday"),
+            F.dayofweek(day).isin(1, 7).alias("is_weekend"),
+        )
+    )
+
+
+def active_weeks(users: DataFrame, members: DataFrame) -> DataFrame:
+    """The weeks in which each person was active, with its first; from users_daily and dim_users."""
+    first = F.min("week").over(Window.partitionBy("person_key"))
+    return (
+        users.filter(is_active())
+        .join(members.select("user_key", "person_key"), "user_key", "inner")
+        .select("person_key", F.to_date(F.date_trunc("week", "day")).alias("week"))
+        .distinct()
+        .withColumn("cohort_week", first)
+    )
+
+
+def retention_cohorts(weeks: DataFrame) -> DataFrame:
+    """How many of each week's new persons are active in later weeks, from `active_weeks`."""
+    weeks_since = (F.datediff("week", "cohort_week") / WEEK).cast("int").alias("weeks_since")
+    size = F.max(F.when(F.col("weeks_since") == 0, F.col("user_count"))).over(
+        Window.partitionBy("cohort_week")
+    )
+    return (
+        weeks.groupBy("cohort_week", weeks_since)
+        .agg(F.count(F.lit(1)).alias("user_count"))
+        .withColumn("cohort_size", size)
+        .withColumn("retention_rate", F.col("user_count") / F.col("cohort_size"))
+    )
+
+
+def lifecycle_weekly(weeks: DataFrame) -> DataFrame:
+    """New, retained, returning and churned persons of each week, from `active_weeks`."""
+    of_person = Window.partitionBy("person_key").orderBy("week")
+    previous, following = F.lag("week").over(of_person), F.lead("week").over(of_person)
+    next_week = F.date_add("week", WEEK)
+    week = F.col("week")
+    moves = weeks.select(
+        week,
+        next_week.alias("next_week"),
+        F.when(week == F.col("cohort_week"), "new")
+        .when(previous == F.date_sub("week", WEEK), "retained")
+        .otherwise("returning")
+        .alias("kind"),
+        (following.isNull() | (following != next_week)).alias("is_last_for_now"),
+    )
+    churned = moves.filter("is_last_for_now").select("next_week", F.lit("churned"))
+    kinds = ["new", "retained", "returning", "churned"]
+    span = weeks.agg(F.min("week").alias("first"), F.max("week").alias("last"))
+    calendar = span.filter(F.col("first").isNotNull()).select(
+        F.explode(F.sequence("first", "last", F.expr("INTERVAL 7 DAYS"))).alias("week")
+    )
+    return (
+        calendar.join(moves.select("week", "kind").union(churned), "week", "left")
+        .groupBy("week")
+        .agg(*(F.count_if(F.col("kind") == kind).alias(f"{kind}_count") for kind in kinds))
+    )

@@ -1,0 +1,277 @@
+"""One run of the model job: what an interval's clean run touched, and what hangs on it, anew.
+
+Every table is a function of fact_clicks. A run that is killed leaves a note of the days it had
+begun, and the next run, whatever its interval, builds those too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+
+from clickstream_glue import contract as c
+from clickstream_glue import marts, sessions, storage
+from clickstream_glue import model_tables as t
+from clickstream_glue.ledger import touched_hours
+from clickstream_glue.model_tables import Table
+
+SPARK_SETTINGS: Final = {
+    **storage.SPARK_SETTINGS,
+    # The other kind of aggregation loses the order of a group's rows when there are many groups.
+    "spark.sql.execution.useObjectHashAggregateExec": "false",
+}
+DAY: Final = timedelta(days=1)
+# From so many days before a touched day to so many after it a session may be another.
+DAYS_BEFORE: Final = 1
+DAYS_AFTER: Final = 2
+NOTES: Final = "_pending/build_model/"
+
+
+@dataclass(frozen=True)
+class ModelJob:
+    """What one run is asked to do; the path is a URI that ends in a slash."""
+
+    interval_start: datetime
+    interval_end: datetime
+    lake_path: str
+    job_name: str
+    run_id: str
+    session_timeout_minutes: int = 30
+    attribution_days: int = 30
+    currency: str = "USD"
+    site_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """One run as model_runs keeps it."""
+
+    run_id: str
+    job_name: str
+    interval_start: datetime
+    interval_end: datetime
+    started_at: datetime
+    ended_at: datetime
+    touched_days: list[str]
+    rebuilt_days: dict[str, list[str]]
+    row_counts: dict[str, int]
+    day: str
+
+
+class Lake:
+    """The tables in their folders, and what this run has written to them."""
+
+    def __init__(self, spark: SparkSession, path: str) -> None:
+        """See the class."""
+        self.spark, self.path = spark, path
+        self.rebuilt_days: dict[str, set[date]] = defaultdict(set)
+        self.row_counts: Counter[str] = Counter()
+
+    def days(self, name: str) -> set[date]:
+        """The days for which fact_clicks or fact_sessions has a folder."""
+        levels = ("year", "month", "day")
+        found = storage.partitions_in(self.spark, f"{self.path}{name}/", levels)
+        return {date(*map(int, values)) for values in found}
+
+    def read(self, table: Table, days: Iterable[date] | None = None) -> DataFrame:
+        """The rows of some days, or all."""
+        root = f"{self.path}{table.name}/"
+        folders = [""] if days is None else [_folder(table, day) for day in days]
+        files = storage.files_in(self.spark, root, folders)
+        return storage.read_table(self.spark, files, table.full_schema, root)
+
+    def read_facts(self, days: set[date]) -> DataFrame:
+        """fact_clicks of all days on which a session that has events on `days` may have others.
+
+        These are the day before and the day after; and the hour before them, which tells whether a
+        chain of events was under way when the day before began.
+        """
+        near = {day + offset * DAY for day in days for offset in (-1, 0, 1)}
+        folders = {_hive_folder(day) for day in near}
+        folders |= {
+            f"{_hive_folder(day - 2 * DAY)}hour=23/" for day in days if day - 2 * DAY not in near
+        }
+        files = storage.files_in(self.spark, f"{self.path}fact_clicks/", folders)
+        return storage.read_table(self.spark, files, c.FACT_SCHEMA)
+
+    def replace(self, table: Table, rows: DataFrame, days: Iterable[date] = ()) -> None:
+        """Puts `rows` in the place of these days of a table, or of all of a snapshot.
+
+        New files come first, the files they replace go last: a run that is killed between the two
+        leaves rows twice, and its note.
+        """
+        root = f"{self.path}{table.name}/"
+        folders = [_folder(table, day) for day in days] if table.partition else [""]
+        old = storage.files_in(self.spark, root, folders)
+        tally = Observation()
+        rows = table.conform(rows).observe(tally, F.count(F.lit(1)).alias("rows"))
+        rows = rows.repartition(*table.partition) if table.partition else rows.coalesce(1)
+        storage.append(rows, root, list(table.partition))
+        storage.delete_files(self.spark, old)
+        self.rebuilt_days[table.name] |= set(days)
+        self.row_counts[table.name] += tally.get["rows"]
+
+
+def run(spark: SparkSession, job: ModelJob) -> ModelRun:
+    """Builds what the clean runs of one arrival interval have touched."""
+    for name, value in SPARK_SETTINGS.items():
+        spark.conf.set(name, value)
+    started_at = datetime.now(UTC)
+    lake = Lake(spark, job.lake_path)
+    ledger = f"{job.lake_path}pipeline_runs/"
+    hours = touched_hours(spark, ledger, job.interval_start, job.interval_end)
+    touched = {hour.date() for hour in hours}
+    notes = storage.files_in(spark, job.lake_path, [NOTES])
+    for note in notes:
+        touched |= set(map(date.fromisoformat, json.loads(storage.read_text(spark, note))))
+    if touched:
+        note = f"{job.lake_path}{NOTES}{job.run_id}.json"
+        storage.write_text(spark, note, json.dumps(sorted(map(str, touched))))
+        _build(lake, job, touched)
+        storage.delete_files(spark, {*notes, note})
+    model_run = ModelRun(
+        run_id=job.run_id,
+        job_name=job.job_name,
+        interval_start=job.interval_start,
+        interval_end=job.interval_end,
+        started_at=started_at,
+        ended_at=datetime.now(UTC),
+        touched_days=_names(touched),
+        rebuilt_days={name: _names(days) for name, days in lake.rebuilt_days.items() if days},
+        row_counts=dict(lake.row_counts),
+        day=f"{job.interval_start:%Y-%m-%d}",
+    )
+    row = spark.createDataFrame([tuple(asdict(model_run).values())], t.MODEL_RUNS.full_schema)
+    storage.append(row.coalesce(1), f"{job.lake_path}{t.MODEL_RUNS.name}/", ["day"])
+    return model_run
+
+
+def _build(lake: Lake, job: ModelJob, touched: set[date]) -> None:
+    fact_days, session_days = lake.days("fact_clicks"), lake.days(t.SESSIONS.name)
+    offsets = range(-DAYS_BEFORE, DAYS_AFTER + 1)
+    days = {day + offset * DAY for day in touched for offset in offsets}
+    days &= fact_days | session_days
+    _build_days(lake, job, days, session_days)
+    _build_looking_back(lake, job, days, fact_days)
+    _build_snapshots(lake)
+
+
+def _build_days(lake: Lake, job: ModelJob, days: set[date], session_days: set[date]) -> None:
+    """The tables whose rows hang on nothing but the events around their day."""
+    facts = lake.read_facts(days)
+    visits = sessions.read_visits(facts, job.currency, job.site_hosts)
+    identities = sessions.identities_daily(visits).persist()
+    visits = (
+        visits.transform(sessions.with_known_user, identities)
+        .transform(sessions.with_session, timedelta(minutes=job.session_timeout_minutes))
+        .persist(StorageLevel.DISK_ONLY)
+    )
+    all_sessions = sessions.build_sessions(visits).persist(StorageLevel.DISK_ONLY)
+    found = all_sessions.filter(_is_on("started_at", days))
+    visits_of_days = visits.transform(marts.with_robots, all_sessions)
+    events = visits_of_days.filter(_is_on(sessions.TIME, days))
+    hours = marts.users_hourly(events).persist()
+    purchases = marts.orders(events).persist()
+
+    _replace_sessions(lake, found, days, session_days)
+    lake.replace(t.IDENTITIES_DAILY, identities.filter(_is_on("day", days)), days)
+    lake.replace(t.USERS_DAILY, marts.users_daily(hours, found, purchases), days)
+    by_hour = marts.engagement(hours, found, purchases, "hour", "hour_at")
+    lake.replace(t.ENGAGEMENT_HOURLY, by_hour, days)
+    by_day = marts.engagement(hours, found, purchases, "day", "day")
+    _replace_engagement_daily(lake, by_day, days)
+    lake.replace(t.FUNNEL_DAILY, marts.funnel_daily(found), days)
+    facts_of_days = facts.filter(_is_on(sessions.TIME, days))
+    products = marts.product_performance_daily(events, facts_of_days)
+    lake.replace(t.PRODUCT_PERFORMANCE_DAILY, products, days)
+    steps = visits_of_days.filter(_is_on("session_started_at", days))
+    lake.replace(t.PAGE_PATHS_DAILY, marts.page_paths_daily(steps, found), days)
+    for kept in (identities, visits, all_sessions, hours, purchases):
+        kept.unpersist()
+
+
+def _replace_sessions(
+    lake: Lake, found: DataFrame, days: set[date], session_days: set[date]
+) -> None:
+    """Writes fact_sessions of `days`, and of the days on which somebody else is new now."""
+    before = lake.read(t.SESSIONS, session_days & days)
+    others = lake.read(t.SESSIONS, session_days - days)
+    users = found.select("user_key").union(before.select("user_key")).distinct()
+    of_users = others.join(users, "user_key", "left_semi")
+    firsts = sessions.first_sessions(found, of_users).persist()
+    lake.replace(t.SESSIONS, found.transform(sessions.with_is_new_user, firsts), days)
+    is_wrong = F.col("is_new_user") != (F.col("session_id") == F.col("first_session_id"))
+    wrong = of_users.join(firsts, "user_key", "inner").filter(is_wrong)
+    further = {date(*row) for row in wrong.select(*t.SESSIONS.partition).distinct().collect()}
+    if further:
+        # A killed run may have left a row twice.
+        rows = lake.read(t.SESSIONS, further).dropDuplicates(["session_id"])
+        lake.replace(t.SESSIONS, rows.transform(sessions.with_is_new_user, firsts), further)
+    firsts.unpersist()
+
+
+def _replace_engagement_daily(lake: Lake, rows: DataFrame, days: set[date]) -> None:
+    window = {day - age * DAY for day in days for age in range(marts.MONTH)}
+    users = lake.read(t.USERS_DAILY, window)
+    lake.replace(t.ENGAGEMENT_DAILY, marts.with_active_users(rows, users), days)
+
+
+def _build_looking_back(lake: Lake, job: ModelJob, days: set[date], fact_days: set[date]) -> None:
+    """The rows of later days that count what happened on `days`."""
+
+    def reached(age: int) -> set[date]:
+        return {day for day in fact_days if any(0 <= (day - d).days <= age for d in days)}
+
+    if later := reached(marts.MONTH - 1) - days:
+        # A killed run may have left a row twice.
+        rows = lake.read(t.ENGAGEMENT_DAILY, later).dropDuplicates(["day"])
+        counts = ["weekly_user_count", "monthly_user_count"]
+        _replace_engagement_daily(lake, rows.drop(*counts), later)
+    look_back = timedelta(days=job.attribution_days)
+    converted = reached(job.attribution_days)
+    window = {day - age * DAY for day in converted for age in range(look_back.days + 1)}
+    window &= fact_days
+    rows = marts.attribution_daily(
+        lake.read(t.SESSIONS, window), lake.read(t.IDENTITIES_DAILY, window), converted, look_back
+    )
+    lake.replace(t.ATTRIBUTION_DAILY, rows, converted | days)
+
+
+def _build_snapshots(lake: Lake) -> None:
+    """The tables that are sums over all days."""
+    users, identities = lake.read(t.USERS_DAILY), lake.read(t.IDENTITIES_DAILY)
+    lake.replace(t.DIM_USERS, marts.dim_users(users, identities))
+    weeks = marts.active_weeks(users, lake.read(t.DIM_USERS)).persist()
+    lake.replace(t.RETENTION_COHORTS, marts.retention_cohorts(weeks))
+    lake.replace(t.LIFECYCLE_WEEKLY, marts.lifecycle_weekly(weeks))
+    weeks.unpersist()
+    lake.replace(t.DIM_PRODUCTS, marts.dim_products(lake.read(t.PRODUCT_PERFORMANCE_DAILY)))
+    lake.replace(t.DIM_PAGES, marts.dim_pages(lake.read(t.PAGE_PATHS_DAILY)))
+    all_sessions = lake.read(t.SESSIONS)
+    lake.replace(t.DIM_DEVICES, marts.dim_devices(all_sessions))
+    lake.replace(t.DIM_SOURCES, marts.dim_sources(all_sessions))
+    lake.replace(t.DIM_DATES, marts.dim_dates(users))
+
+
+def _is_on(time: str, days: Iterable[date]) -> Column:
+    return F.to_date(time).isin(sorted(days))
+
+
+def _names(days: Iterable[date]) -> list[str]:
+    return sorted(map(str, days))
+
+
+def _folder(table: Table, day: date) -> str:
+    return _hive_folder(day) if "year" in table.partition else f"day={day}/"
+
+
+def _hive_folder(day: date) -> str:
+    return f"year={day.year}/month={day.month}/day={day.day}/"
