@@ -12,6 +12,8 @@ import pytest
 import yaml
 from clickstream.config import Config
 from clickstream.engines import render
+from clickstream_glue import model_tables
+from clickstream_glue.model_tables import Table
 from sqlfluff.core import FluffConfig, Linter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,8 +21,15 @@ SQL = ROOT / "sql"
 FILES = sorted(path.relative_to(SQL).as_posix() for path in SQL.rglob("*.sql"))
 CONFIG = Config.from_environment({})
 HOURS = "((year = 2026 AND month = 11 AND day IN (20)))"
+DAYS = "day IN ('2026-11-20')"
+#: The tables of the model, as the Glue job writes them.
+MODEL = {table.name: table for table in vars(model_tables).values() if isinstance(table, Table)}
+#: What stays in the lake: nobody asks a dashboard for it.
+NOT_IN_WAREHOUSE = {"model_runs", "identities_daily"}
+WAREHOUSE = sorted(set(MODEL) - NOT_IN_WAREHOUSE)
 VALUES = {
     "touched_hours": HOURS,
+    "rebuilt_days": DAYS,
     "arrival_hours": "year = 2026 AND month = 11 AND day = 20",
     "interval_start": "2026-11-20 00:00:00",
     "interval_end": "2026-11-21 00:00:00",
@@ -41,7 +50,11 @@ SHARED = [
 def text(name: str) -> str:
     values: dict = dict(VALUES)
     if name.startswith("redshift/"):
-        values |= {"ti": None, "touched_hours": lambda ti: HOURS}
+        values |= {
+            "ti": None,
+            "touched_hours": lambda ti: HOURS,
+            "rebuilt_days": lambda ti, table: f"rebuilt_days_of_{table}",
+        }
     return render(CONFIG, name, **values)
 
 
@@ -50,13 +63,35 @@ def parse_errors(name: str, dialect: str) -> list[str]:
     return [str(violation) for violation in linter.parse_string(text(name)).violations]
 
 
+def ddl_types(name: str) -> dict[str, str]:
+    """Names and types in a CREATE TABLE, those of the partition included, in lower case."""
+    found = re.findall(
+        r"^    `?(\w+)`? ([A-Z].*?)(?: NOT NULL)?,?(?: --.*)?$", text(name), re.MULTILINE
+    )
+    partition = re.search(r"PARTITIONED BY \((.+)\)", text(name))
+    if partition:
+        found += [tuple(key.split()) for key in partition[1].split(", ")]
+    return {column: re.sub(r",\s+", ",", kind).lower() for column, kind in found}
+
+
 def ddl_columns(name: str) -> list[str]:
     """Names in a CREATE TABLE, those of the partition included."""
-    found = re.findall(r"^    `?(\w+)`? [A-Z]", text(name), re.MULTILINE)
-    partition = re.search(r"PARTITIONED BY \((.+)\)", text(name))
-    return found + [
-        key.split()[0] for key in (partition[1] if partition else "").split(", ") if key
-    ]
+    return list(ddl_types(name))
+
+
+def spark_types(table: Table) -> dict[str, str]:
+    """Names and types of a table as Spark writes it, those of the partition included."""
+    columns = re.split(r",\s+(?=\w+ \w)", table.full_schema)
+    return {name: kind for name, kind in (column.split(maxsplit=1) for column in columns)}
+
+
+def redshift_type(column: str, kind: str) -> str:
+    """What holds a Spark column in the warehouse; of text, any width will do."""
+    if kind == "string":
+        return "date" if column == "day" else "varchar"
+    return {"int": "integer", "double": "double precision", "array<string>": "super"}.get(
+        kind, kind
+    )
 
 
 def documented_columns(heading: str) -> list[str]:
@@ -118,33 +153,78 @@ def test_a_lake_table_has_the_columns_of_the_contract(table: str) -> None:
     assert ddl_columns(f"athena/{table}/create.sql") == documented_columns(table)
 
 
-def test_the_warehouses_fact_has_the_lakes_columns_and_the_load_fills_all_in_order() -> None:
+@pytest.mark.parametrize("table", MODEL.values(), ids=MODEL)
+def test_a_table_of_the_model_has_its_files(table: Table) -> None:
+    wanted = {"create", "repair", "quality"} if table.partition else {"create", "quality"}
+    if table.name == "model_runs":
+        wanted = wanted - {"quality"} | {"read"}
+    assert {path.stem for path in SQL.glob(f"athena/{table.name}/*.sql")} == wanted
+    loaded = {path.stem for path in SQL.glob(f"redshift/{table.name}/*.sql")}
+    assert loaded == (set() if table.name in NOT_IN_WAREHOUSE else {"create", "delete", "insert"})
+
+
+@pytest.mark.parametrize("table", MODEL.values(), ids=MODEL)
+def test_a_lake_table_has_the_columns_that_spark_writes(table: Table) -> None:
+    lake = ddl_types(f"athena/{table.name}/create.sql")
+    assert list(lake.items()) == list(spark_types(table).items())
+
+
+@pytest.mark.parametrize("name", WAREHOUSE)
+def test_a_table_of_the_warehouse_has_the_columns_that_spark_writes(name: str) -> None:
+    found = ddl_types(f"redshift/{name}/create.sql")
+    wanted = {
+        column: redshift_type(column, kind) for column, kind in spark_types(MODEL[name]).items()
+    }
+    short = {column: kind.split("(")[0] for column, kind in found.items() if "varchar" in kind}
+    assert list((found | short).items()) == list(wanted.items())
+
+
+def test_the_warehouses_fact_has_the_lakes_columns() -> None:
     lake = ddl_columns("athena/fact_clicks/create.sql")
     assert ddl_columns("redshift/fact_clicks/create.sql") == lake
+
+
+@pytest.mark.parametrize("name", ["fact_clicks", *WAREHOUSE])
+def test_a_load_fills_all_columns_in_order_and_replaces_what_it_deletes(name: str) -> None:
+    insert, delete = (text(f"redshift/{name}/{step}.sql") for step in ("insert", "delete"))
     into, select = re.findall(
-        r"^(?:INSERT INTO .*\(|SELECT)\n((?:    .+\n)+)",
-        text("redshift/fact_clicks/insert.sql"),
-        re.MULTILINE,
+        r"^(?:INSERT INTO .*\(|SELECT)\n((?:    .+\n)+)", insert, re.MULTILINE
     )
-    assert re.findall(r"(\w+),?\n", into) == lake
-    assert re.findall(r"(\w+),?\n", select) == lake
+    columns = ddl_columns(f"redshift/{name}/create.sql")
+    assert re.findall(r"(\w+),?\n", into) == columns
+    assert re.findall(r"(\w+),?\n", select) == columns
+    assert f"INTO clickstream.{name} " in insert
+    assert f"FROM lake.{name}\n" in insert + "\n"
+    deleted, inserted = (
+        re.split(r"FROM \w+\.\w+", statement.rstrip())[1] for statement in (delete, insert)
+    )
+    assert deleted == inserted
+    partition = MODEL[name].partition if name in MODEL else ("year",)
+    touched = f"rebuilt_days_of_{name}" if name in MODEL else HOURS
+    assert deleted.split() == (["WHERE", *touched.split()] if partition else [])
 
 
-@pytest.mark.parametrize("name", ["dim_dates/insert", "dim_users/merge"])
-def test_a_dimensions_load_fills_all_of_its_columns(name: str) -> None:
-    columns = ddl_columns(f"redshift/{name.split('/')[0]}/create.sql")
-    written = re.search(r"INSERT[^(]*\(([^)]+)\)", text(f"redshift/{name}.sql"))
-    assert written
-    assert re.findall(r"\w+", written[1]) == columns
+@pytest.mark.parametrize("name", sorted(set(MODEL) - {"model_runs"}))
+def test_the_checks_look_at_the_rebuilt_days_or_at_the_whole_snapshot(name: str) -> None:
+    sql = " ".join(text(f"athena/{name}/quality.sql").split())
+    is_partitioned = bool(MODEL[name].partition)
+    assert (f"FROM clickstream.{name} WHERE {DAYS}" in sql) == is_partitioned
+    assert sql.count("WHERE") == is_partitioned
 
 
 def test_every_reader_of_a_big_lake_table_filters_by_partition() -> None:
+    keys = {"fact_clicks": "year", "fact_sessions": "year"}
+    keys |= {name: "day" for name, table in MODEL.items() if table.partition == ("day",)}
     for name in FILES:
         sql = re.sub(r"--.*", "", text(name))
-        if "FROM clickstream.fact_clicks" in sql and not name.startswith("redshift/"):
-            if name == "analytics/arrived_events.sql":
-                continue  # by arrival: a late event may lie in any event hour
-            assert re.search(r"\bWHERE\b[^;]*\byear\b", sql), name
+        if name.startswith("redshift/") or name == "analytics/arrived_events.sql":
+            continue  # the latter by arrival: a late event may lie in any event hour
+        for table, rest in re.findall(r"FROM clickstream\.(\w+)\b([^;]*?)(?=\bFROM\b|\Z)", sql):
+            if table in keys:
+                own = {keys[table]} | ({"day"} if "quality" in name else set())
+                found = re.search(r"\bWHERE\b(.*)", rest, re.DOTALL)
+                assert found, name
+                assert own & set(re.findall(r"\w+", found[1])), name
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
--- What:   the calendar, for every day that ever had an event.
--- Grain:  one UTC day.
--- Source: fact_clicks.
+-- What:   the calendar, from the first to the last day that has an event.
+-- Grain:  one UTC day: event_date; weekday 0 is Sunday.
+-- Source: lake.dim_dates.
 CREATE TABLE IF NOT EXISTS {{ names.redshift.schema }}.dim_dates (
     event_date DATE NOT NULL,
     year INTEGER NOT NULL,

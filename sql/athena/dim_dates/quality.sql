@@ -1,0 +1,12 @@
+-- What:   the rows that a run's quality checks look at: the whole snapshot.
+-- Grain:  one UTC day: event_date; weekday 0 is Sunday.
+-- Source: dim_dates.
+SELECT
+    event_date,
+    year,
+    quarter,
+    month,
+    day,
+    iso_week,
+    weekday
+FROM {{ names.glue.database }}.dim_dates

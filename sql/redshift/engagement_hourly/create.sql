@@ -1,0 +1,24 @@
+-- What:   events, users, sessions, orders and rates of every hour, robots left out.
+-- Grain:  one hour with an event: hour_at.
+-- Source: lake.engagement_hourly.
+CREATE TABLE IF NOT EXISTS {{ names.redshift.schema }}.engagement_hourly (
+    hour_at TIMESTAMP NOT NULL,
+    event_count BIGINT NOT NULL,
+    view_count BIGINT NOT NULL,
+    user_count BIGINT NOT NULL,
+    session_count BIGINT NOT NULL,
+    engaged_session_count BIGINT NOT NULL,
+    bounce_count BIGINT NOT NULL,
+    converted_session_count BIGINT NOT NULL,
+    engaged_rate DOUBLE PRECISION,
+    bounce_rate DOUBLE PRECISION,
+    conversion_rate DOUBLE PRECISION,
+    order_count BIGINT NOT NULL,
+    revenue DECIMAL(38, 4) NOT NULL,
+    day DATE NOT NULL
+)
+-- 24 rows a day: a copy on every node.
+DISTSTYLE ALL
+-- Questions name a range of days: the other blocks are skipped, in the load's DELETE too. Hence a
+-- DATE, where the lake has text: of text, a block's range holds 8 bytes, which is the month.
+SORTKEY (day)
