@@ -2,23 +2,25 @@
 
 ### Why
 Analysts ask Athena and Redshift what people do in the shop. This DAG turns the raw lines that
-Firehose delivers into `fact_clicks`, one row per event, and proves that no line was lost.
+Firehose delivers into `fact_clicks`, one row per event, proves that no line was lost, and builds
+sessions, dimensions and marts of every day that the new events touch (docs/data-model.md).
 
 ### Schedule
 Every UTC day at midnight (every hour with `CLICKSTREAM_SCHEDULE=hourly`: the same rows in the end),
 20 minutes late, so that Firehose has delivered. No catch-up: a new deployment must not start with
-years of empty days; backfill what you want instead. One run at a time, since two would rewrite the
-same event hours.
+years of empty days; backfill what you want instead. Two runs at a time at most; the Glue jobs run
+one after the other, since two would rewrite the same partitions.
 
 ### Reads / Writes
-Reads raw objects by arrival hour. Writes `fact_clicks`, `quarantine` and `pipeline_runs` in the
-lake, `fact_clicks`, `dim_users` and `dim_dates` in Redshift, and `quality/<interval>/` in the
-results bucket: what Great Expectations found, and a report for people.
+Reads raw objects by arrival hour. Writes `fact_clicks`, `quarantine`, `pipeline_runs`, the tables
+of the model and `model_runs` in the lake, the same facts, dimensions and marts in Redshift, and
+`quality/<interval>/` in the results bucket: what Great Expectations found, a report for people.
 
 ### If it fails
 - `wait_for_raw`: nothing arrived. Look at Firehose; after a truly silent interval mark it success.
-- `clean_events`: the message is the Glue script's own.
-- `check_quality`: the message names the expectation, column and value. Redshift is untouched.
+- `clean_events`, `build_model`: the message is the Glue script's own.
+- `check_events`, `check_model`: the message names the expectation, column and value. Redshift is
+  untouched.
 - `check_agreement`: the message has the numbers. Objects that came in meanwhile: clear the run.
 
 ### Rerun
@@ -40,7 +42,9 @@ from clickstream import tasks
 from clickstream.assets import FACT_CLICKS
 from clickstream.config import Config
 from clickstream.defaults import default_args
+from clickstream.model_run import DAILY_TABLES, WAREHOUSE_TABLES
 from clickstream.operators import ExistingGlueJobOperator, RawObjectSensor
+from clickstream.sql_files import loads, repairs
 
 CONFIG = Config.from_environment()
 POLL = CONFIG.settings.poll_seconds
@@ -52,16 +56,22 @@ ATHENA = {
     "sleep_time": POLL,
     "max_polling_attempts": 3600 // POLL,
 }
-# One transaction, in this order.
-LOAD_REDSHIFT = [
-    "redshift/fact_clicks/serialize_maps.sql",
-    "redshift/dim_users/delete.sql",
-    "redshift/fact_clicks/delete.sql",
-    "redshift/fact_clicks/insert.sql",
-    "redshift/dim_users/stage.sql",
-    "redshift/dim_users/merge.sql",
-    "redshift/dim_dates/insert.sql",
-]
+REDSHIFT = {
+    "database": CONFIG.redshift.database,
+    "workgroup_name": CONFIG.redshift.workgroup,
+    "deferrable": True,
+    "poll_interval": POLL,
+}
+JOB_RUN = {
+    "script_args": {
+        "--interval-start": f"{{{{ {INTERVAL}['start'] }}}}",
+        "--interval-end": f"{{{{ {INTERVAL}['end'] }}}}",
+    },
+    "deferrable": True,
+    "durable": True,
+    "waiter_delay": POLL,
+    "waiter_max_attempts": 6 * 3600 // POLL,
+}
 
 
 @dag(
@@ -74,7 +84,11 @@ LOAD_REDSHIFT = [
     doc_md=__doc__,
     tags=["clickstream", "impact:tier-1"],
     template_searchpath=[str(CONFIG.settings.sql_folder)],
-    user_defined_macros={"names": CONFIG, "touched_hours": tasks.touched_hours},
+    user_defined_macros={
+        "names": CONFIG,
+        "touched_hours": tasks.touched_hours,
+        "rebuilt_days": tasks.rebuilt_days,
+    },
     params={
         "date": Param(
             None,
@@ -104,16 +118,7 @@ def clickstream_daily() -> None:
         task_id="repair_raw", query="athena/click_events_raw/repair.sql", **ATHENA
     )
     clean_events = ExistingGlueJobOperator(
-        task_id="clean_events",
-        job_name=CONFIG.glue.clean_job,
-        script_args={
-            "--interval-start": f"{{{{ {INTERVAL}['start'] }}}}",
-            "--interval-end": f"{{{{ {INTERVAL}['end'] }}}}",
-        },
-        deferrable=True,
-        durable=True,
-        waiter_delay=POLL,
-        waiter_max_attempts=6 * 3600 // POLL,
+        task_id="clean_events", job_name=CONFIG.glue.clean_job, **JOB_RUN
     )
     crawl_lake = GlueCrawlerRunOperator(
         task_id="crawl_lake",
@@ -123,22 +128,23 @@ def clickstream_daily() -> None:
         poll_interval=POLL,
     )
     repair_lake = AthenaOperator.partial(task_id="repair_lake", **ATHENA).expand(
-        query=[
-            f"athena/{table}/repair.sql" for table in ("fact_clicks", "quarantine", "pipeline_runs")
-        ]
+        query=repairs("fact_clicks", "quarantine", "pipeline_runs")
     )
     read_ledger = tasks.read_ledger(clean_events.output)
     check_partitions = tasks.check_partitions()
-    check_quality = tasks.check_quality()
-    load_redshift = RedshiftDataOperator(
-        task_id="load_redshift",
-        sql=LOAD_REDSHIFT,
-        database=CONFIG.redshift.database,
-        workgroup_name=CONFIG.redshift.workgroup,
-        deferrable=True,
-        poll_interval=POLL,
-        outlets=[FACT_CLICKS],
+    check_events = tasks.check_events()
+    build_model = ExistingGlueJobOperator(
+        task_id="build_model", job_name=CONFIG.glue.model_job, **JOB_RUN
     )
+    repair_model = AthenaOperator.partial(task_id="repair_model", **ATHENA).expand(
+        query=repairs(*DAILY_TABLES, "model_runs")
+    )
+    read_model_run = tasks.read_model_run(build_model.output)
+    check_model_partitions = tasks.check_model_partitions()
+    check_model = tasks.check_model()
+    load_redshift = RedshiftDataOperator.partial(
+        task_id="load_redshift", outlets=[FACT_CLICKS], **REDSHIFT
+    ).expand(sql=loads("fact_clicks", *WAREHOUSE_TABLES))
     check_agreement = tasks.check_agreement()
     # A teardown runs whatever failed before it and does not hide that it failed.
     publish_report = tasks.publish_report().as_teardown()
@@ -153,7 +159,12 @@ def clickstream_daily() -> None:
         repair_lake,
         read_ledger,
         check_partitions,
-        check_quality,
+        check_events,
+        build_model,
+        repair_model,
+        read_model_run,
+        check_model_partitions,
+        check_model,
         load_redshift,
         check_agreement,
         publish_report,

@@ -6,6 +6,7 @@ It prints the row it added to model_runs as one JSON line.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,13 @@ from datetime import datetime
 from clickstream_glue.arguments import Parser, positive
 from clickstream_glue.model import ModelJob, run
 from pyspark.sql import SparkSession
+
+
+def currency(text: str) -> str:
+    """Reads a currency's code."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("write a currency's code, e.g. USD")
+    return text.strip().upper()
 
 
 def hosts(text: str) -> tuple[str, ...]:
@@ -27,7 +35,9 @@ def read_arguments(arguments: Sequence[str]) -> ModelJob:
     parser = Parser("build_model", __doc__)
     parser.add_argument("--session-timeout-minutes", type=positive, default=30)
     parser.add_argument("--attribution-days", type=positive, default=30, help="how far back")
-    parser.add_argument("--currency", default="USD", help="that revenue is reported in")
+    parser.add_argument(
+        "--currency", type=currency, default="USD", help="that revenue is reported in"
+    )
     parser.add_argument("--site-hosts", type=hosts, default=(), help="of the shop: no referrers")
     return ModelJob(**parser.read(arguments))
 

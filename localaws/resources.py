@@ -34,6 +34,9 @@ KINESIS_SHARDS = 2
 FIREHOSE_INTERVAL_SECONDS = 5
 FIREHOSE_SIZE_MB = 64
 JOB_TIMEOUT_MINUTES = 60
+# As in terraform/variables.tf.
+SITE_HOSTS = "shop.example"
+CURRENCY = "USD"
 ATHENA_CUTOFF_BYTES = 10 << 30
 REDSHIFT_BASE_CAPACITY = 8
 _INTERVAL = "CLICKSTREAM_FIREHOSE_INTERVAL_SECONDS"
@@ -86,7 +89,7 @@ class _Provisioner:
             ("Firehose streams", self._firehose),
             ("Glue databases", self._databases),
             ("Code", self._code),
-            ("Glue jobs", self._job),
+            ("Glue jobs", self._jobs),
             ("Glue crawlers", self._crawler),
             ("Athena work groups", self._athena),
             ("Redshift Serverless", self._redshift),
@@ -216,37 +219,47 @@ class _Provisioner:
                     s3.put_object(Bucket=bucket, Key=key, Body=body)
                     self._done["updated"] += 1
 
-    def _job(self) -> None:
+    def _jobs(self) -> None:
         glue, names = self._context.client("glue"), self._names
-        name = names.glue.clean_job
         scripts = f"s3://{names.buckets.artifacts}/{names.prefixes.scripts}"
-        job = {
-            "Role": self._role(names.roles.glue),
-            "Command": {
-                "Name": "glueetl",
-                "ScriptLocation": f"{scripts}clean_events.py",
-                "PythonVersion": "3",
-            },
-            "DefaultArguments": {
-                "--extra-py-files": f"{scripts}clickstream_glue.zip",
-                "--raw-path": f"s3://{names.buckets.raw}/{names.prefixes.raw}",
-                "--lake-path": f"s3://{names.buckets.processed}/{names.prefixes.lake}",
-                "--quarantine-path": f"s3://{names.buckets.errors}/{names.prefixes.quarantine}",
-                "--custom-logGroup-prefix": names.glue.log_group_prefix,
-                "--enable-metrics": "true",
-            },
-            "GlueVersion": "5.1",
-            "WorkerType": "G.1X",
-            "NumberOfWorkers": 2,
-            "ExecutionProperty": {"MaxConcurrentRuns": 1},
-            "Timeout": JOB_TIMEOUT_MINUTES,
+        clean = {
+            "--raw-path": f"s3://{names.buckets.raw}/{names.prefixes.raw}",
+            "--quarantine-path": f"s3://{names.buckets.errors}/{names.prefixes.quarantine}",
         }
-        found = self._ensure(
-            lambda: glue.get_job(JobName=name)["Job"], partial(glue.create_job, Name=name, **job)
-        )
-        if found and not job.items() <= found.items():
-            glue.update_job(JobName=name, JobUpdate=job)
-            self._done["updated"] += 1
+        model = {"--site-hosts": SITE_HOSTS, "--currency": CURRENCY}
+        for name, script, arguments in (
+            (names.glue.clean_job, "clean_events.py", clean),
+            (names.glue.model_job, "build_model.py", model),
+        ):
+            job = {
+                "Role": self._role(names.roles.glue),
+                "Command": {
+                    "Name": "glueetl",
+                    "ScriptLocation": f"{scripts}{script}",
+                    "PythonVersion": "3",
+                },
+                "DefaultArguments": {
+                    **arguments,
+                    "--extra-py-files": f"{scripts}clickstream_glue.zip,{scripts}libraries.zip",
+                    "--lake-path": f"s3://{names.buckets.processed}/{names.prefixes.lake}",
+                    "--custom-logGroup-prefix": names.glue.log_group_prefix,
+                    "--enable-metrics": "true",
+                },
+                "GlueVersion": "5.1",
+                "WorkerType": "G.1X",
+                "NumberOfWorkers": 2,
+                "ExecutionProperty": {"MaxConcurrentRuns": 1},
+                "Timeout": JOB_TIMEOUT_MINUTES,
+            }
+            found = self._ensure(
+                partial(self._find_job, name), partial(glue.create_job, Name=name, **job)
+            )
+            if found and not job.items() <= found.items():
+                glue.update_job(JobName=name, JobUpdate=job)
+                self._done["updated"] += 1
+
+    def _find_job(self, name: str) -> Any:
+        return self._context.client("glue").get_job(JobName=name)["Job"]
 
     def _crawler(self) -> None:
         glue, names = self._context.client("glue"), self._names

@@ -18,12 +18,14 @@ import botocore.exceptions
 import jinja2
 from clickstream import quality
 from clickstream.config import Config
+from clickstream.quality_store import PARTS
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
 from scripts.airflow_client import AirflowClient, AirflowError
 from scripts.airflow_environment import ROOT, airflow_environment
+from scripts.lake_digest import read_lake
 from scripts.provision import LOCALAWS_PYTHON
 
 DAG_ID = "clickstream_daily"
@@ -82,6 +84,8 @@ class Demo:
                 raise Trouble(f"{DAG_ID} for {day} ended {run.state}; {run.error}")
         with self._step("questions", "ask the lake and the warehouse"):
             answers = self._answers(traffic)
+        with self._step("digest", "read every row of the lake"):
+            tables, digest = read_lake(self.config, boto3.client("s3"))
         summary = {
             "sent": traffic["sent"],
             **_balance(answers["conservation"]),
@@ -89,6 +93,8 @@ class Demo:
             "redshift_rows": int(answers["arrived_events_redshift"][0]["event_count"]),
             "dag_state": run.state,
             "checks": self._checks(day, answers["conservation"]),
+            "tables": tables,
+            "digest": digest,
             "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
         }
         OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -215,7 +221,7 @@ class Demo:
     def _checks(self, day: date, ledger: list[Row]) -> dict[str, int]:
         """How many quality checks the day's runs passed and failed."""
         s3, bucket = boto3.client("s3"), self.config.buckets.results
-        runs = {f"{row['run_id']}.json" for row in ledger}
+        runs = {f"{row['run_id']}.{part}.json" for row in ledger for part in PARTS}
         prefix = f"{self.config.prefixes.quality}{day}"
         found: list[bool] = []
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -242,8 +248,15 @@ class Demo:
         self.console.print(balance)
         self._show_question("Event types", "event_type", answers, "event_types")
         self._show_question("Daily active users", "event_date", answers, "active_users")
+        lake = Table(title="The lake", title_justify="left")
+        lake.add_column("table")
+        lake.add_column("rows", justify="right")
+        for name, count in summary["tables"].items():
+            lake.add_row(name, f"{count:,}")
+        self.console.print(lake)
         checks = summary["checks"]
         self.console.print(
+            f"Digest of it:   {summary['digest'][:16]}… (the same rows give the same)\n"
             f"Quality checks: {checks['passed']} passed, {checks['failed']} failed (warnings)\n"
             f"Quality report: {(ROOT / 'build' / 'quality' / f'{day}.html').as_uri()}\n"
             f"Airflow:        http://127.0.0.1:{self.airflow_port}/dags/{DAG_ID}\n"

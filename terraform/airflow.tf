@@ -15,7 +15,7 @@ data "aws_iam_policy_document" "airflow" {
   statement {
     sid       = "StartJobs"
     actions   = ["glue:GetJob", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"]
-    resources = ["${local.glue_arn}:job/${local.names.glue.clean_job}"]
+    resources = [for job in local.glue_jobs : "${local.glue_arn}:job/${job.name}"]
   }
 
   statement {

@@ -109,7 +109,7 @@ locals {
     glue-job = {
       source      = "aws.glue"
       detail-type = "Glue Job State Change"
-      detail      = { jobName = [local.names.glue.clean_job], state = ["FAILED", "TIMEOUT", "ERROR"] }
+      detail      = { jobName = [for job in local.glue_jobs : job.name], state = ["FAILED", "TIMEOUT", "ERROR"] }
     }
     crawler = {
       source      = "aws.glue"

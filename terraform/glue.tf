@@ -1,4 +1,4 @@
-# The catalog's databases, the job and the crawler. The tables are sql/: `make deploy` runs it, the
+# The catalog's databases, the jobs and the crawler. The tables are sql/: `make deploy` runs it, the
 # crawler adds what is new (docs/adr/0004).
 
 locals {
@@ -9,6 +9,26 @@ locals {
   lake_tables   = "${local.glue_arn}:table/${local.names.glue.database}/*"
   raw_database  = "${local.glue_arn}:database/${local.names.glue.raw_database}"
   raw_tables    = "${local.glue_arn}:table/${local.names.glue.raw_database}/*"
+  glue_scripts   = "${local.s3_uris.artifacts}/${local.names.prefixes.scripts}"
+  # By the name of the script.
+  glue_jobs = {
+    clean_events = {
+      name        = local.names.glue.clean_job
+      description = "Cleans one interval of raw events; Airflow starts it."
+      arguments = {
+        "--raw-path"        = "${local.s3_uris.raw}/${local.names.prefixes.raw}"
+        "--quarantine-path" = "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"
+      }
+    }
+    build_model = {
+      name        = local.names.glue.model_job
+      description = "Builds sessions, dimensions and marts of the days that an interval touched; Airflow starts it."
+      arguments = {
+        "--site-hosts" = join(",", var.site_hosts)
+        "--currency"   = var.currency
+      }
+    }
+  }
   lake_locations = [
     "${local.s3_uris.processed}/${local.names.prefixes.lake}fact_clicks/",
     "${local.s3_uris.processed}/${local.names.prefixes.lake}pipeline_runs/",
@@ -43,9 +63,11 @@ resource "aws_glue_security_configuration" "this" {
   }
 }
 
-resource "aws_glue_job" "clean_events" {
-  name                   = local.names.glue.clean_job
-  description            = "Cleans one interval of raw events; Airflow starts it."
+resource "aws_glue_job" "this" {
+  for_each = local.glue_jobs
+
+  name                   = each.value.name
+  description            = each.value.description
   role_arn               = aws_iam_role.glue.arn
   glue_version           = "5.1"
   worker_type            = "G.1X"
@@ -57,19 +79,17 @@ resource "aws_glue_job" "clean_events" {
   command {
     name            = "glueetl"
     python_version  = "3"
-    script_location = "${local.s3_uris.artifacts}/${local.names.prefixes.scripts}clean_events.py"
+    script_location = "${local.glue_scripts}${each.key}.py"
   }
 
-  default_arguments = {
-    "--extra-py-files"         = "${local.s3_uris.artifacts}/${local.names.prefixes.scripts}clickstream_glue.zip"
-    "--raw-path"               = "${local.s3_uris.raw}/${local.names.prefixes.raw}"
+  default_arguments = merge(each.value.arguments, {
+    "--extra-py-files"         = "${local.glue_scripts}clickstream_glue.zip,${local.glue_scripts}libraries.zip"
     "--lake-path"              = "${local.s3_uris.processed}/${local.names.prefixes.lake}"
-    "--quarantine-path"        = "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"
     "--custom-logGroup-prefix" = local.names.glue.log_group_prefix
     "--enable-metrics"         = "true"
-  }
+  })
 
-  # Two runs at once would rewrite the same event hours.
+  # Two runs at once would rewrite the same partitions.
   execution_property {
     max_concurrent_runs = 1
   }

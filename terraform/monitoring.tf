@@ -78,6 +78,22 @@ locals {
         statistic   = "Maximum"
         threshold   = 45 * local.minute * 1000
       }
+      model-failed = {
+        description = "Tasks of the model job fail: its message is in Airflow's log of build_model."
+        namespace   = "Glue"
+        metric      = "glue.driver.aggregate.numFailedTasks"
+        dimensions  = { JobName = local.names.glue.model_job, JobRunId = "ALL", Type = "count" }
+        statistic   = "Sum"
+        threshold   = 0
+      }
+      model-slow = {
+        description = "The model job ran for more than 45 minutes; it is stopped after 60: raise glue_worker_count."
+        namespace   = "Glue"
+        metric      = "glue.driver.aggregate.elapsedTime"
+        dimensions  = { JobName = local.names.glue.model_job, JobRunId = "ALL", Type = "count" }
+        statistic   = "Maximum"
+        threshold   = 45 * local.minute * 1000
+      }
       athena-failed = {
         description = "Queries fail: their reasons are in the work group's history."
         namespace   = "AWS/Athena"

@@ -192,6 +192,28 @@ variable "glue_worker_count" {
   }
 }
 
+variable "site_hosts" {
+  description = "The shop's own hosts: a visit from one of them, or from a host below it, has no referrer."
+  type        = list(string)
+  default     = ["shop.example"]
+
+  validation {
+    condition     = alltrue([for host in var.site_hosts : can(regex("^[a-z0-9-]+(\\.[a-z0-9-]+)+$", host))])
+    error_message = "site_hosts must be host names in lower case, such as shop.example, without https:// and path."
+  }
+}
+
+variable "currency" {
+  description = "The currency that revenue is reported in; amounts in others are left out of it."
+  type        = string
+  default     = "USD"
+
+  validation {
+    condition     = can(regex("^[A-Z]{3}$", var.currency))
+    error_message = "currency must be three capital letters, such as USD."
+  }
+}
+
 variable "athena_cutoff_gib" {
   description = "A query that scans more is cancelled."
   type        = number

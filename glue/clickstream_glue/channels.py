@@ -58,7 +58,7 @@ def without_blank(text: Column) -> Column:
 
 
 def _query_value(url: Column, key: str) -> Column:
-    text = F.regexp_extract(url, rf"[?&]{key}=([^&#]*)", 1)
+    text = F.regexp_extract(url, rf"^[^?#]*\?(?:[^#]*?&)?{key}=([^&#]+)", 1)
     # url_decode fails on a "%" that begins no escape.
     return F.when(text.rlike("%(?![0-9A-Fa-f]{2})"), text).otherwise(F.url_decode(text))
 

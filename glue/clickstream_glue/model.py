@@ -207,10 +207,10 @@ def _replace_sessions(
     users = found.select("user_key").union(before.select("user_key")).distinct()
     of_users = others.join(users, "user_key", "left_semi")
     firsts = sessions.first_sessions(found, of_users).persist()
-    lake.replace(t.SESSIONS, found.transform(sessions.with_is_new_user, firsts), days)
-    is_wrong = F.col("is_new_user") != (F.col("session_id") == F.col("first_session_id"))
-    wrong = of_users.join(firsts, "user_key", "inner").filter(is_wrong)
+    is_first = F.col("session_id") == F.col("first_session_id")
+    wrong = others.join(firsts, "user_key", "inner").filter(F.col("is_new_user") != is_first)
     further = {date(*row) for row in wrong.select(*t.SESSIONS.partition).distinct().collect()}
+    lake.replace(t.SESSIONS, found.transform(sessions.with_is_new_user, firsts), days)
     if further:
         # A killed run may have left a row twice.
         rows = lake.read(t.SESSIONS, further).dropDuplicates(["session_id"])

@@ -10,6 +10,7 @@ from typing import Any
 from clickstream.config import Config
 from clickstream.interval import Interval
 from clickstream.ledger import LedgerEntry
+from clickstream.model_run import WAREHOUSE_TABLES, ModelRun
 
 log = logging.getLogger(__name__)
 
@@ -101,3 +102,25 @@ def disagreements(entry: LedgerEntry, counts: Counts) -> list[str]:
             "began, clear the run)"
         )
     return found
+
+
+def model_disagreements(config: Config, run: ModelRun) -> list[str]:
+    """One sentence for each table of the model that Redshift holds other than the lake."""
+    from clickstream.engines import athena_rows, redshift_rows
+
+    tables = {name: run.days_of(name) for name in WAREHOUSE_TABLES if name in run.row_counts}
+    if not tables:
+        return []
+    lake, warehouse = (
+        {
+            row["table_name"]: int(row["row_count"])
+            for row in ask(config, "checks/count_model.sql", tables=tables)
+        }
+        for ask in (athena_rows, redshift_rows)
+    )
+    return [
+        f"rows of {name}, Redshift and Athena: {warehouse[name]} is not {count} "
+        f"({warehouse[name] - count:+d})"
+        for name, count in lake.items()
+        if warehouse[name] != count
+    ]

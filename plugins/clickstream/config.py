@@ -60,11 +60,12 @@ class Firehose:
 
 @dataclass(frozen=True)
 class Glue:
-    """Catalog databases, the job, the crawler, and where the job's log groups lie."""
+    """Catalog databases, the jobs, the crawler, and where the jobs' log groups lie."""
 
     raw_database: str
     database: str
     clean_job: str
+    model_job: str
     crawler: str
     log_group_prefix: str
 

@@ -1,4 +1,4 @@
-"""Whether the catalog knows every event hour that a run has written.
+"""Whether the catalog knows every partition that a run has written.
 
 Neither a crawler nor MSCK REPAIR is trusted: a crawl may have begun before the data was written,
 and MSCK skips in silence what it cannot read.
@@ -6,83 +6,92 @@ and MSCK skips in silence what it cannot read.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from clickstream.config import Config
 
-TABLE = "fact_clicks"
 #: Limits of BatchGetPartition and BatchCreatePartition.
 MAX_GET, MAX_CREATE = 1000, 100
 
+#: A partition's values, in the order of the table's partition columns.
+Values = list[str]
 
-def add_missing_partitions(config: Config, glue: Any, hours: list[str]) -> list[str]:
-    """Register the hours the catalog does not know yet.
+
+def hour_values(hour: str) -> Values:
+    """The values of fact_clicks' partition of an event hour, such as ``2026-11-20T07``."""
+    return [*day_values(hour[:10]), str(int(hour[11:13]))]
+
+
+def day_values(day: str) -> Values:
+    """Year, month and day of a day such as ``2026-11-20``."""
+    return [str(int(part)) for part in day.split("-")]
+
+
+def add_missing_partitions(
+    config: Config, glue: Any, table: str, wanted: list[Values]
+) -> list[Values]:
+    """Register the partitions that the catalog does not know yet.
 
     Args:
-        config: names of the database and of the table's place.
+        config: names of the database.
         glue: a boto3 Glue client.
-        hours: event hours, as ``2026-11-20T07``.
+        table: the table's name.
+        wanted: the partitions that must be there.
 
     Returns:
-        The hours that were missing.
+        Those that were missing.
 
     Raises:
-        RuntimeError: hours that the catalog did not take, and why.
+        RuntimeError: partitions that the catalog did not take, and why.
     """
-    missing = _missing(config, glue, hours)
+    missing = _missing(config, glue, table, wanted)
     if not missing:
         return []
-    table = glue.get_table(DatabaseName=config.glue.database, Name=TABLE)["Table"]
-    storage = table["StorageDescriptor"]
+    found = glue.get_table(DatabaseName=config.glue.database, Name=table)["Table"]
+    storage, keys = found["StorageDescriptor"], [key["Name"] for key in found["PartitionKeys"]]
+
+    def location(values: Values) -> str:
+        folders = (f"{key}={value}/" for key, value in zip(keys, values, strict=True))
+        return f"{storage['Location'].rstrip('/')}/{''.join(folders)}"
+
     errors: list[dict[str, Any]] = []
     for chunk in _chunks(missing, MAX_CREATE):
         answer = glue.batch_create_partition(
             DatabaseName=config.glue.database,
-            TableName=TABLE,
+            TableName=table,
             PartitionInputList=[
-                {
-                    "Values": _values(hour),
-                    "StorageDescriptor": {
-                        **storage,
-                        "Location": f"{storage['Location'].rstrip('/')}/{_folder(hour)}/",
-                    },
-                }
-                for hour in chunk
+                {"Values": values, "StorageDescriptor": {**storage, "Location": location(values)}}
+                for values in chunk
             ],
         )
         errors += answer.get("Errors", [])
-    if still_missing := _missing(config, glue, missing):
+    if still_missing := _missing(config, glue, table, missing):
+        names = ["/".join(values) for values in still_missing]
         raise RuntimeError(
-            f"the catalog lacks {len(still_missing)} partitions of {TABLE} "
-            f"({', '.join(still_missing[:5])}{', …' if len(still_missing) > 5 else ''}): "
+            f"the catalog lacks {len(names)} partitions of {table} "
+            f"({', '.join(names[:5])}{', …' if len(names) > 5 else ''}): "
             f"{errors[0]['ErrorDetail']['ErrorMessage'] if errors else 'Glue gave no reason'}"
         )
     return missing
 
 
-def _missing(config: Config, glue: Any, hours: list[str]) -> list[str]:
-    known: set[tuple[int, ...]] = set()
-    for chunk in _chunks(hours, MAX_GET):
-        keys = [{"Values": _values(hour)} for hour in chunk]
+def _missing(config: Config, glue: Any, table: str, wanted: list[Values]) -> list[Values]:
+    known: set[tuple[str, ...]] = set()
+    for chunk in _chunks(wanted, MAX_GET):
+        keys = [{"Values": values} for values in chunk]
         while keys:
             answer = glue.batch_get_partition(
-                DatabaseName=config.glue.database, TableName=TABLE, PartitionsToGet=keys
+                DatabaseName=config.glue.database, TableName=table, PartitionsToGet=keys
             )
-            known |= {tuple(map(int, found["Values"])) for found in answer["Partitions"]}
+            known |= {_comparable(found["Values"]) for found in answer["Partitions"]}
             keys = answer.get("UnprocessedKeys", [])
-    return [hour for hour in hours if tuple(map(int, _values(hour))) not in known]
+    return [values for values in wanted if _comparable(values) not in known]
 
 
-def _values(hour: str) -> list[str]:
-    moment = datetime.strptime(hour, "%Y-%m-%dT%H")
-    return [str(moment.year), str(moment.month), str(moment.day), str(moment.hour)]
+def _comparable(values: Values) -> tuple[str, ...]:
+    """Numbers without the zeros that a folder's name may have."""
+    return tuple(str(int(value)) if value.isdecimal() else value for value in values)
 
 
-def _folder(hour: str) -> str:
-    names = ("year", "month", "day", "hour")
-    return "/".join(f"{name}={value}" for name, value in zip(names, _values(hour), strict=True))
-
-
-def _chunks(items: list[str], size: int) -> list[list[str]]:
+def _chunks(items: list[Values], size: int) -> list[list[Values]]:
     return [items[start : start + size] for start in range(0, len(items), size)]

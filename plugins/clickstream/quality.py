@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from clickstream.config import Config
 from clickstream.interval import Interval
 from clickstream.ledger import LedgerEntry
+from clickstream.model_run import ModelRun
 
 if TYPE_CHECKING:
     import great_expectations as gx
 
 MAX_SAMPLES = 5
+
+#: What a table's quality.sql is rendered with, and what makes its suite.
+Checked: TypeAlias = "tuple[Mapping[str, str], Callable[[], gx.ExpectationSuite]]"
 
 
 @dataclass(frozen=True)
@@ -35,17 +40,48 @@ class Check:
         return f"{self.expectation} of {self.table}.{self.column}: {self.observed}{sample}"
 
 
-def run_checks(config: Config, interval: Interval, entry: LedgerEntry) -> dict[str, Any]:
-    """Validate the run's rows in Athena.
+def check_events(config: Config, interval: Interval, entry: LedgerEntry) -> dict[str, Any]:
+    """Validate what a run of the clean job has written.
 
     Returns:
         JSON: Great Expectations' validation result of each table.
     """
+    from clickstream.expectations import fact_clicks_suite, pipeline_runs_suite
+
+    span = {"run_id": entry.run_id, "interval_start": interval.to_xcom()["start"]}
+    return _validate_tables(
+        config,
+        {
+            "fact_clicks": (
+                {"touched_hours": entry.touched_hours},
+                lambda: fact_clicks_suite(interval, entry),
+            ),
+            "pipeline_runs": (span, pipeline_runs_suite),
+        },
+    )
+
+
+def check_model(config: Config, interval: Interval, run: ModelRun) -> dict[str, Any]:
+    """Validate what a run of the model job has written; returns as `check_events` does."""
+    from clickstream.model_expectations import suite
+
+    return _validate_tables(
+        config,
+        {
+            table: (
+                {"rebuilt_days": run.days_of(table)},
+                partial(suite, table, row_count, interval),
+            )
+            for table, row_count in run.row_counts.items()
+        },
+    )
+
+
+def _validate_tables(config: Config, tables: Mapping[str, Checked]) -> dict[str, Any]:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     from clickstream.engines import athena_arguments, render
-    from clickstream.expectations import fact_clicks_suite, pipeline_runs_suite
 
     # It tells its own classes' story at level INFO.
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
@@ -59,27 +95,15 @@ def run_checks(config: Config, interval: Interval, entry: LedgerEntry) -> dict[s
         # For SQLAlchemy's create_engine; the field is missing in GX's type stub.
         kwargs={"connect_args": athena_arguments(config)},  # type: ignore[call-arg]
     )
-    values = {
-        "touched_hours": entry.touched_hours,
-        "run_id": entry.run_id,
-        "interval_start": interval.to_xcom()["start"],
-    }
 
-    def select(table: str) -> str:
+    def select(table: str, values: Mapping[str, str]) -> str:
         # GX wants a text that begins with SELECT, not with the file's header.
         sql = render(config, f"athena/{table}/quality.sql", **values)
         return "\n".join(line for line in sql.splitlines() if not line.startswith("--"))
 
-    suites: dict[str, Callable[[], gx.ExpectationSuite]] = {
-        "fact_clicks": lambda: fact_clicks_suite(interval, entry),
-        "pipeline_runs": pipeline_runs_suite,
-    }
     return {
-        table: validate(
-            source.add_query_asset(table, select(table)),
-            suite(),
-        )
-        for table, suite in suites.items()
+        table: validate(source.add_query_asset(table, select(table, values)), make_suite())
+        for table, (values, make_suite) in tables.items()
     }
 
 

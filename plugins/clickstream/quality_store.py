@@ -24,29 +24,37 @@ def _key(config: Config, interval: Interval, name: str) -> str:
     return f"{config.prefixes.quality}{interval.key}/{name}"
 
 
+#: The parts of a run that are checked, in their order.
+PARTS = ("events", "model")
+
+
+def validation_keys(config: Config, interval: Interval, run_id: str) -> list[str]:
+    """Where the validations of a run lie, those of each part; named by the clean job's run."""
+    return [_key(config, interval, f"{run_id}.{part}.json") for part in PARTS]
+
+
 def save_validations(
-    config: Config, interval: Interval, run_id: str, validations: dict[str, Any]
+    config: Config, interval: Interval, run_id: str, part: str, validations: dict[str, Any]
 ) -> None:
     """Keep what Great Expectations found, under the clean job's run: no retry mixes them up."""
     _s3(config).load_string(
         json.dumps(validations),
-        _key(config, interval, f"{run_id}.json"),
+        _key(config, interval, f"{run_id}.{part}.json"),
         config.buckets.results,
         replace=True,
     )
 
 
 def load_validations(config: Config, interval: Interval, run_id: str) -> dict[str, Any]:
-    """What `save_validations` kept; empty when the checks did not run."""
-    try:
-        text = _s3(config).read_key(
-            _key(config, interval, f"{run_id}.json"), config.buckets.results
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
-            raise
-        return {}
-    return json.loads(text)
+    """What `save_validations` kept of all parts; empty when the checks did not run."""
+    found: dict[str, Any] = {}
+    for key in validation_keys(config, interval, run_id):
+        try:
+            found |= json.loads(_s3(config).read_key(key, config.buckets.results))
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
+                raise
+    return found
 
 
 def save_report(config: Config, interval: Interval, page: str) -> str:

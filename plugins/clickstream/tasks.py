@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from clickstream.config import Config
 from clickstream.interval import Interval, resolve
 from clickstream.ledger import LedgerEntry
+from clickstream.model_run import ModelRun
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +24,21 @@ def touched_hours(ti: Any) -> str:
     return ti.xcom_pull(task_ids="read_ledger")["touched_hours"]
 
 
+def rebuilt_days(ti: Any, table: str) -> str:
+    """Macro for SQL: the predicate of the rows of a table that this run has written anew."""
+    return ModelRun(**ti.xcom_pull(task_ids="read_model_run")).days_of(table)
+
+
 def _interval() -> Interval:
     return Interval.from_xcom(_pull("resolve_interval"))
 
 
 def _entry() -> LedgerEntry:
     return LedgerEntry(**_pull("read_ledger"))
+
+
+def _model_run() -> ModelRun:
+    return ModelRun(**_pull("read_model_run"))
 
 
 def _pull(task_id: str, key: str = "return_value") -> Any:
@@ -67,33 +77,50 @@ def read_ledger(glue_run_id: str) -> dict[str, Any]:
 
 
 @task
-def check_partitions() -> list[str]:
+def check_partitions() -> list[list[str]]:
     """Every touched hour is in the catalog; those that are missing are added."""
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    from clickstream.partitions import hour_values
 
-    from clickstream.partitions import add_missing_partitions
-
-    glue = AwsBaseHook(client_type="glue", region_name=CONFIG.region).conn
-    added = add_missing_partitions(CONFIG, glue, _entry().hours)
-    log.info("Partitions that crawler and repair had missed: %s", added or "none")
-    return added
+    return _check_partitions({"fact_clicks": [hour_values(hour) for hour in _entry().hours]})
 
 
 @task
-def check_quality() -> int:
+def check_events() -> int:
     """A failed `fail` expectation ends the run here; returns how many `warn` ones failed."""
-    from clickstream import quality, quality_store
+    from clickstream import quality
 
     interval, entry = _interval(), _entry()
-    validations = quality.run_checks(CONFIG, interval, entry)
-    quality_store.save_validations(CONFIG, interval, entry.run_id, validations)
-    warnings = quality.failures(validations, "warn")
-    for check in warnings:
-        log.warning("%s", check)
-    if failed := quality.failures(validations, "fail"):
-        # The data is as it is: trying again would only say the same later.
-        raise AirflowFailException("; ".join(map(str, failed)))
-    return len(warnings)
+    return _judge("events", quality.check_events(CONFIG, interval, entry))
+
+
+@task
+def read_model_run(glue_run_id: str) -> dict[str, Any]:
+    """What the model job says it did."""
+    from clickstream import model_run
+
+    return model_run.read_model_run(CONFIG, _interval(), glue_run_id).to_xcom()
+
+
+@task
+def check_model_partitions() -> list[list[str]]:
+    """Every rebuilt day of every table is in the catalog; those that are missing are added."""
+    from clickstream.model_run import BY_YEAR
+    from clickstream.partitions import day_values
+
+    return _check_partitions(
+        {
+            table: [day_values(day) if table in BY_YEAR else [day] for day in days]
+            for table, days in _model_run().rebuilt_days.items()
+        }
+    )
+
+
+@task
+def check_model() -> int:
+    """As `check_events`, for the tables of the model."""
+    from clickstream import quality
+
+    return _judge("model", quality.check_model(CONFIG, _interval(), _model_run()))
 
 
 @task
@@ -104,7 +131,8 @@ def check_agreement() -> None:
     entry = _entry()
     counts = agreement.count(CONFIG, _interval(), entry)
     get_current_context()["ti"].xcom_push(key="counts", value=counts.to_xcom())
-    if found := agreement.disagreements(entry, counts):
+    found = agreement.disagreements(entry, counts)
+    if found := found + agreement.model_disagreements(CONFIG, _model_run()):
         raise ValueError("; ".join(found))
 
 
@@ -118,11 +146,36 @@ def publish_report() -> str:
     if _pull("read_ledger") is None:
         raise AirflowSkipException("The clean job wrote no ledger entry: there is nothing to show.")
     interval, entry = _interval(), _entry()
+    validations = quality_store.load_validations(CONFIG, interval, entry.run_id)
     counts = _pull("check_agreement", key="counts")
-    page = render_report(
-        interval,
-        entry,
-        quality_store.load_validations(CONFIG, interval, entry.run_id),
-        Counts(**counts) if counts else None,
-    )
+    page = render_report(interval, entry, validations, Counts(**counts) if counts else None)
     return quality_store.save_report(CONFIG, interval, page)
+
+
+def _check_partitions(wanted: dict[str, list[list[str]]]) -> list[list[str]]:
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+    from clickstream.partitions import add_missing_partitions
+
+    glue = AwsBaseHook(client_type="glue", region_name=CONFIG.region).conn
+    added = [
+        [table, *values]
+        for table, partitions in wanted.items()
+        for values in add_missing_partitions(CONFIG, glue, table, partitions)
+    ]
+    log.info("Partitions that crawler and repair had missed: %s", added or "none")
+    return added
+
+
+def _judge(part: str, validations: dict[str, Any]) -> int:
+    """Keep what was found; fail on a failed `fail` expectation, count the `warn` ones."""
+    from clickstream import quality, quality_store
+
+    quality_store.save_validations(CONFIG, _interval(), _entry().run_id, part, validations)
+    warnings = quality.failures(validations, "warn")
+    for check in warnings:
+        log.warning("%s", check)
+    if failed := quality.failures(validations, "fail"):
+        # The data is as it is: trying again would only say the same later.
+        raise AirflowFailException("; ".join(map(str, failed)))
+    return len(warnings)

@@ -27,6 +27,15 @@ class Xcoms:
             "resolve_interval": interval.to_xcom(),
             "clean_events": "jr_1",
             "read_ledger": {{"touched_hours": touched}},
+            "build_model": "jr_2",
+            "read_model_run": {{
+                "run_id": "jr_2",
+                "touched_days": [],
+                "rebuilt_days": {{
+                    "fact_sessions": ["2026-11-20", "2026-11-21"], "users_daily": ["2026-11-20"],
+                }},
+                "row_counts": {{}},
+            }},
         }}[task_ids]
 
 rendered = {{}}
@@ -42,6 +51,16 @@ for task in dag.tasks:
         name: getattr(task, name) for name in task.template_fields
         if isinstance(getattr(task, name, None), (str, list, dict))
     }}
+loads = dag.get_task("load_redshift")
+rendered["loads"] = [
+    [
+        dag.get_template_env().get_template(file).render(
+            ti=Xcoms(), **dag.user_defined_macros
+        )
+        for file in files
+    ]
+    for files in loads.expand_input.value["sql"]
+]
 rendered["cron"] = dag.timetable.expression
 print(json.dumps(rendered, default=str))
 """
@@ -82,22 +101,36 @@ def test_one_setting_makes_it_hourly(render: Callable[..., dict]) -> None:
     assert hourly["clean_events"]["script_args"]["--interval-end"] == "2026-11-21 07:00:00"
 
 
-def test_the_load_is_one_transaction_over_the_touched_hours_only(daily: dict) -> None:
-    statements = [
-        " ".join(line for line in sql.splitlines() if not line.startswith("--")).split()
-        for sql in daily["load_redshift"]["sql"]
-    ]
-    assert [words[0] for words in statements] == [
-        *("SET", "DELETE", "DELETE", "INSERT", "CREATE", "MERGE", "INSERT")
-    ]
+def test_a_load_is_one_transaction_over_what_the_run_has_written_and_no_more(daily: dict) -> None:
+    loads = {
+        statements[1].partition("FROM clickstream.")[2].split()[0]: [
+            " ".join(line for line in sql.splitlines() if not line.startswith("--")).split()
+            for sql in statements
+        ]
+        for statements in daily["loads"]
+    }
+    assert len(loads) == len(daily["loads"]) == 17
+    assert all(
+        [words[0] for words in load] == ["SET", "DELETE", "INSERT"] for load in loads.values()
+    )
     touched = (
         "((year = 2026 AND month = 11 AND day IN (21) AND hour IN (0)) OR "
         "(year = 2026 AND month = 11 AND day IN (20) AND hour IN (23)))"
     )
-    for words in statements:
-        if words[0] not in ("SET", "MERGE"):
-            assert touched in " ".join(words)
-    assert "{" not in json.dumps(daily["load_redshift"]["sql"])
+    predicates = {
+        "fact_clicks": touched,
+        "fact_sessions": "((year = 2026 AND month = 11 AND day IN (20, 21)))",
+        "users_daily": "day IN ('2026-11-20')",
+        "funnel_daily": "1 = 0",
+        "dim_users": "",
+    }
+    for table, predicate in predicates.items():
+        _, delete, insert = (" ".join(words) for words in loads[table])
+        for statement in (delete, insert):
+            assert (
+                statement.endswith(f"WHERE {predicate}") if predicate else "WHERE" not in statement
+            )
+    assert "{" not in json.dumps(daily["loads"])
 
 
 def test_the_repairs_are_whole_statements(daily: dict) -> None:

@@ -220,7 +220,7 @@ def test_a_failed_check_stops_the_run_before_the_warehouse(pipeline: Pipeline) -
     with replaced_script(pipeline, doubling_script()):
         run = pipeline.run(DOUBLED_DAY)
     assert run.state == "failed"
-    assert run.error.startswith("check_quality"), run.error
+    assert run.error.startswith("check_events"), run.error
     assert "event_id" in run.error
     assert redshift_day(pipeline, DOUBLED_DAY) == []
 

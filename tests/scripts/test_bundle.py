@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -17,8 +20,10 @@ def test_the_bundle_is_all_that_runs_on_aws(tmp_path: Path) -> None:
         for path in (ROOT / "sql").rglob("*.sql")
     }
     alone = {
+        "glue/build_model.py",
         "glue/clean_events.py",
         "glue/clickstream_glue.zip",
+        "glue/libraries.zip",
         "airflow/plugins.zip",
         "airflow/requirements.txt",
     }
@@ -27,6 +32,26 @@ def test_the_bundle_is_all_that_runs_on_aws(tmp_path: Path) -> None:
         names = archive.namelist()
     assert {"clickstream/names.json", "clickstream/config.py"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_the_libraries_work_out_of_their_zip(tmp_path: Path) -> None:
+    bundle.build(tmp_path / "code")
+    agent = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+    code = f"import ua_parser; print(ua_parser.__file__, ua_parser.parse({agent!r}).device.family)"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-I", "-S", "-c"),
+            f"import sys; sys.path.insert(0, sys.argv[1]); {code}",
+            tmp_path / "code" / "glue" / "libraries.zip",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    path, family = done.stdout.split()
+    assert "libraries.zip" in path
+    assert family == "Spider"
 
 
 def test_the_same_sources_give_the_same_bytes_and_nothing_old_stays(tmp_path: Path) -> None:
@@ -42,6 +67,7 @@ def test_the_same_sources_give_the_same_bytes_and_nothing_old_stays(tmp_path: Pa
 
 def test_a_part_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dags").mkdir()
+    shutil.copytree(ROOT / "glue", tmp_path / "glue")
     monkeypatch.setattr(bundle, "ROOT", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"dags has no file like \*\.py"):
         bundle.build(tmp_path / "code")
