@@ -3,6 +3,4 @@
 -- Source: fact_clicks; the same text runs in Athena and in Redshift.
 SELECT count(*) AS event_count
 FROM {{ names.glue.database }}.fact_clicks
-WHERE
-    arrived_at >= TIMESTAMP '{{ arrival_date }} 00:00:00'
-    AND arrived_at <= TIMESTAMP '{{ arrival_date }} 23:59:59'
+WHERE cast(arrived_at AS DATE) = cast('{{ arrival_date }}' AS DATE)

@@ -30,6 +30,7 @@ WAREHOUSE = sorted(set(MODEL) - NOT_IN_WAREHOUSE)
 VALUES = {
     "touched_hours": HOURS,
     "rebuilt_days": DAYS,
+    "tables": {"fact_sessions": HOURS, "users_daily": DAYS, "dim_users": "1 = 1"},
     "arrival_hours": "year = 2026 AND month = 11 AND day = 20",
     "interval_start": "2026-11-20 00:00:00",
     "interval_end": "2026-11-21 00:00:00",
@@ -137,6 +138,20 @@ def test_every_file_is_lint_clean_in_its_folders_dialect() -> None:
 def test_a_shared_file_parses_in_both_dialects(name: str) -> None:
     assert parse_errors(name, "athena") == []
     assert parse_errors(name, "redshift") == []
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if re.match(r"analytics/\w+\.sql", name)])
+def test_a_date_is_all_of_its_literal(name: str) -> None:
+    """Terraform makes named queries of these: a date, with quotes around it, becomes `?`."""
+    sql = re.sub(r"(?m)^--.*\n", "", (SQL / name).read_text(encoding="utf-8"))
+    sql = sql.replace("{{ names.glue.database }}", "")
+    dates = list(re.finditer(r"(\w+ )?(\'?)\{\{ (\w+_date)\b[^}]* \}\}(\'?)", sql))
+    assert len(dates) == sql.count("{{")
+    for date in dates:
+        keyword, before, parameter, after = date.groups("")
+        assert before == after
+        assert keyword.strip() not in {"DATE", "TIMESTAMP"}
+        assert parameter in VALUES
 
 
 @pytest.mark.parametrize("name", FILES)

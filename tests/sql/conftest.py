@@ -1,0 +1,565 @@
+"""A lakehouse of a few made-up days, in Athena and in Redshift of an embedded AWS."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from clickstream.config import Config
+from clickstream.engines import render
+from clickstream_glue import model_tables
+from clickstream_glue.model_tables import Table
+
+from scripts import tables
+from tests.conftest import EmbeddedAws
+
+Row = dict[str, Any]
+
+CONFIG = Config.from_environment({})
+ROLE = "arn:aws:iam::000000000000:role/warehouse"
+MODEL = {table.name: table for table in vars(model_tables).values() if isinstance(table, Table)}
+NOT_IN_WAREHOUSE = {"model_runs", "identities_daily"}
+#: The first day lies before the dates that are asked for.
+DAYS = [date(2026, 11, 14), *(date(2026, 11, 19) + timedelta(days=n) for n in range(3))]
+DATES = {"first_date": "2026-11-16", "last_date": "2026-11-21", "arrival_date": "2026-11-20"}
+SOURCES = [
+    ("(direct)", "(none)", "(not set)", "Direct"),
+    ("google", "organic", "(not set)", "Organic Search"),
+    ("news", "email", "schöner Herbst", "Email"),
+]
+PAGES = ["/", "/sale", "/p/1", "/p/ü", "/cart"]
+PRODUCTS = [f"p{n}" for n in range(5)]
+
+
+def arrow_type(kind: str) -> pa.DataType:
+    """The Arrow type of a column of the catalog."""
+    if match := re.fullmatch(r"decimal\((\d+),\s*(\d+)\)", kind):
+        return pa.decimal128(int(match[1]), int(match[2]))
+    if match := re.fullmatch(r"array<(.+)>", kind):
+        return pa.list_(arrow_type(match[1]))
+    if match := re.fullmatch(r"map<(\w+),(.+)>", kind):
+        return pa.map_(arrow_type(match[1]), arrow_type(match[2]))
+    return {
+        "string": pa.string(),
+        "bigint": pa.int64(),
+        "int": pa.int32(),
+        "double": pa.float64(),
+        "boolean": pa.bool_(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp("us"),
+        "binary": pa.binary(),
+    }[kind]
+
+
+class Shop:
+    """The rows of every table, made of one list of sessions, so that they agree."""
+
+    def __init__(self) -> None:
+        dice = random.Random(7)
+        self.rows: dict[str, list[Row]] = defaultdict(list)
+        seen: set[str] = set()
+        for day in DAYS:
+            for number in range(40):
+                self._session(dice, day, number, seen)
+        self._dimensions()
+        self._marts(dice)
+
+    def _session(self, dice: random.Random, day: date, number: int, seen: set[str]) -> None:
+        user = f"u{dice.randrange(25)}"
+        start = datetime(day.year, day.month, day.day, dice.randrange(24), number)
+        source, medium, campaign, channel = dice.choice(SOURCES)
+        pages = [dice.choice(PAGES) for _ in range(dice.randrange(5))]
+        step = dice.randrange(5)
+        is_bot = number % 13 == 0
+        foreign = int(step == 4 and number % 7 == 0)
+        amount = Decimal(0) if foreign else Decimal(dice.randrange(1, 99_999)) / 100
+        self.rows["fact_sessions"].append(
+            {
+                "session_id": f"{day:%d}-{number:03}",
+                "user_key": user,
+                "user_id": user,
+                "started_at": start,
+                "ended_at": start + timedelta(seconds=number),
+                "duration_seconds": float(number),
+                "event_count": len(pages) + 1,
+                "view_count": len(pages),
+                "click_count": 1,
+                "entry_page": pages[0] if pages else None,
+                "exit_page": pages[-1] if pages else None,
+                "page_path": [page for page, _ in itertools.groupby(pages)],
+                "source": source,
+                "medium": medium,
+                "campaign": campaign,
+                "channel": channel,
+                "source_key": f"s-{source}",
+                "device_type": dice.choice(["mobile", "desktop", None]),
+                "device_key": f"d-{is_bot}",
+                "country": dice.choice(["DE", "FR", None]),
+                "is_bot": is_bot,
+                "is_new_user": user not in seen,
+                "is_engaged": len(pages) > 1 or number > 10 or step == 4,
+                "is_bounce": not pages,
+                "is_converted": step == 4,
+                "funnel_step": step,
+                "order_count": int(step == 4),
+                "foreign_order_count": foreign,
+                "revenue": amount if step == 4 else Decimal(0),
+                "year": day.year,
+                "month": day.month,
+                "day": day.day,
+            }
+        )
+        seen.add(user)
+        for offset in range(len(pages) + 1):
+            at = start + timedelta(seconds=offset)
+            late = timedelta(days=1) if number % 11 == 0 else timedelta(hours=number % 3)
+            self.rows["fact_clicks"].append(
+                {
+                    "event_id": f"{day:%d}-{number:03}-{offset}",
+                    "is_event_id_derived": False,
+                    "event_type": "view" if offset else "click",
+                    "event_category": "browse",
+                    "event_timestamp": at,
+                    "user_id": user if number % 2 else None,
+                    "anonymous_id": f"a-{user}",
+                    "is_bot": is_bot,
+                    "is_clock_skewed": False,
+                    "metadata": [("product_name", "Schuh")],
+                    "payload_hash": offset,
+                    "arrived_at": at.replace(minute=0, second=0) + late,
+                    "source_object": f"raw/{day}",
+                    "source_line": number,
+                    "processed_timestamp": at,
+                    "year": day.year,
+                    "month": day.month,
+                    "day": day.day,
+                    "hour": at.hour,
+                }
+            )
+
+    def _dimensions(self) -> None:
+        sessions = self.rows["fact_sessions"]
+        for user, of_user in groups(sessions, lambda row: row["user_key"]):
+            self.rows["dim_users"].append(
+                {
+                    "user_key": user,
+                    # u1 and u2 are one person.
+                    "person_key": "u1" if user == "u2" else user,
+                    "is_anonymous": False,
+                    "is_bot": False,
+                    "first_seen_at": min(row["started_at"] for row in of_user),
+                    "last_seen_at": max(row["ended_at"] for row in of_user),
+                    "active_day_count": 1,
+                    "event_count": total(of_user, "event_count"),
+                    "session_count": len(of_user),
+                    "order_count": total(of_user, "order_count"),
+                    "revenue": total(of_user, "revenue"),
+                }
+            )
+        for source, medium, campaign, channel in SOURCES:
+            self.rows["dim_sources"].append(
+                {
+                    "source_key": f"s-{source}",
+                    "source": source,
+                    "medium": medium,
+                    "campaign": campaign,
+                    "channel": channel,
+                }
+            )
+        names = ("device_type", "browser", "agent_browser", "agent_os", "agent_device")
+        for is_bot in (False, True):
+            unset = dict.fromkeys(names, "(not set)")
+            self.rows["dim_devices"].append(
+                {"device_key": f"d-{is_bot}", "is_bot": is_bot, **unset}
+            )
+        for number, product in enumerate(PRODUCTS):
+            self.rows["dim_products"].append(
+                {
+                    "product_id": product,
+                    "product_name": f"Name of {product}",
+                    "category": ["shoes", "hats", None][number % 3],
+                    "price": Decimal("9.9900"),
+                    "first_seen_at": sessions[0]["started_at"],
+                    "last_seen_at": sessions[-1]["started_at"],
+                }
+            )
+        for page in PAGES:
+            self.rows["dim_pages"].append(
+                {
+                    "page": page,
+                    "first_seen_date": DAYS[0],
+                    "last_seen_date": DAYS[-1],
+                    "view_count": 3,
+                    "entry_count": 2,
+                    "exit_count": 1,
+                }
+            )
+        day = DAYS[0]
+        while day <= DAYS[-1]:
+            self.rows["dim_dates"].append(
+                {
+                    "event_date": day,
+                    "year": day.year,
+                    "quarter": 4,
+                    "month": day.month,
+                    "day": day.day,
+                    "iso_week": day.isocalendar().week,
+                    "weekday": day.isoweekday() % 7,
+                    "is_weekend": day.isoweekday() > 5,
+                }
+            )
+            day += timedelta(days=1)
+
+    def _marts(self, dice: random.Random) -> None:
+        sessions = self.rows["fact_sessions"]
+        counted = [row for row in sessions if not row["is_bot"]]
+        for (user, day), rows in groups(
+            sessions, lambda r: (r["user_key"], r["started_at"].date())
+        ):
+            humans = [row for row in rows if not row["is_bot"]]
+            self.rows["users_daily"].append(
+                {
+                    "user_key": user,
+                    "is_anonymous": user in ("u3", "u4"),
+                    "event_count": total(rows, "event_count"),
+                    "robot_event_count": total(rows, "event_count") - total(humans, "event_count"),
+                    "session_count": len(humans),
+                    "order_count": total(humans, "order_count"),
+                    "revenue": total(humans, "revenue"),
+                    "first_event_at": min(row["started_at"] for row in rows),
+                    "last_event_at": max(row["ended_at"] for row in rows),
+                    "day": str(day),
+                }
+            )
+        for hour, rows in groups(counted, lambda row: row["started_at"].replace(minute=0)):
+            self.rows["engagement_hourly"].append(
+                {"hour_at": hour, "day": str(hour.date()), **self._engagement(rows)}
+            )
+        for day, rows in groups(counted, lambda row: row["started_at"].date()):
+            users = len({row["user_key"] for row in rows})
+            wider = {"weekly_user_count": users + 1, "monthly_user_count": users + 5}
+            self.rows["engagement_daily"].append(
+                {"day": str(day), **self._engagement(rows), **wider}
+            )
+        segment = ("device_type", "channel", "country")
+        for (day, *names), rows in groups(
+            counted,
+            lambda r: (r["started_at"].date(), *(r[name] or "(not set)" for name in segment)),
+        ):
+            steps = ("viewed_count", "carted_count", "checkout_count", "purchased_count")
+            self.rows["funnel_daily"].append(
+                {
+                    **dict(zip(segment, names, strict=True)),
+                    "session_count": len(rows),
+                    **{
+                        name: sum(row["funnel_step"] >= step for row in rows)
+                        for step, name in enumerate(steps, 1)
+                    },
+                    "day": str(day),
+                }
+            )
+        transitions: Counter[tuple[str, str, str]] = Counter()
+        for row in counted:
+            if row["page_path"]:
+                path = ["(entry)", *row["page_path"], "(exit)"]
+                day = str(row["started_at"].date())
+                transitions.update((day, a, b) for a, b in itertools.pairwise(path))
+        self.rows["page_paths_daily"] = [
+            {"day": day, "from_page": a, "to_page": b, "transition_count": count}
+            for (day, a, b), count in transitions.items()
+        ]
+        for day in DAYS:
+            for number, product in enumerate(PRODUCTS):
+                bought = 0 if product == "p4" else dice.randrange(3)
+                self.rows["product_performance_daily"].append(
+                    {
+                        "product_id": product,
+                        "product_name": f"Name of {product}",
+                        "category": None,
+                        "price": Decimal("9.9900"),
+                        "view_count": dice.randrange(4, 9),
+                        "click_count": number,
+                        "add_to_cart_count": dice.randrange(4),
+                        "remove_from_cart_count": 0,
+                        "purchase_count": bought,
+                        "quantity": bought * 2,
+                        "revenue": bought * Decimal("19.9800"),
+                        "viewer_count": 3,
+                        "buyer_count": min(bought, 1),
+                        "first_event_at": datetime(day.year, day.month, day.day, 1),
+                        "last_event_at": datetime(day.year, day.month, day.day, 2),
+                        "day": str(day),
+                    }
+                )
+            for model in ("first_touch", "last_non_direct", "linear", "position_based"):
+                for source, medium, campaign, channel in SOURCES:
+                    self.rows["attribution_daily"].append(
+                        {
+                            "model": model,
+                            "channel": channel,
+                            "source": source,
+                            "medium": medium,
+                            "campaign": campaign,
+                            "order_credit": Decimal(dice.randrange(10**6)) / 10**6,
+                            "revenue": Decimal(dice.randrange(10**8)) / 10**4,
+                            "day": str(day),
+                        }
+                    )
+            self.rows["identities_daily"].append(
+                {
+                    "anonymous_id": "a-u1",
+                    "user_id": "u1",
+                    "known_at": datetime(day.year, day.month, day.day),
+                    "day": str(day),
+                }
+            )
+            self.rows["quarantine"] += [
+                {"reason": reason, "source_object": f"o{n}", "source_line": n, "day": str(day)}
+                for n, reason in enumerate(["TIME", "TYPE", "TIME"])
+            ]
+        for week, weeks_since, users in (("16", 0, 7), ("16", 1, 3), ("09", 0, 4)):
+            monday = date.fromisoformat(f"2026-11-{week}")
+            size = 7 if week == "16" else 4
+            self.rows["retention_cohorts"].append(
+                {
+                    "cohort_week": monday,
+                    "weeks_since": weeks_since,
+                    "user_count": users,
+                    "cohort_size": size,
+                    "retention_rate": users / size,
+                }
+            )
+            if not weeks_since:
+                counts = {"new_count": 7, "retained_count": 2, "returning_count": 1}
+                self.rows["lifecycle_weekly"].append({"week": monday, "churned_count": 3, **counts})
+        self.rows["model_runs"].append(
+            {
+                "run_id": "jr_1",
+                "interval_start": datetime(2026, 11, 20),
+                "touched_days": ["2026-11-20"],
+                "rebuilt_days": [("fact_sessions", ["2026-11-20", "2026-11-21"])],
+                "row_counts": [("fact_sessions", 80)],
+                "day": "2026-11-20",
+            }
+        )
+        self.rows["pipeline_runs"].append(
+            {
+                "run_id": "jr_0",
+                "interval_start": datetime(2026, 11, 20),
+                "ended_at": datetime(2026, 11, 21),
+                "line_count": 3,
+                "loaded_count": 1,
+                "duplicate_count": 0,
+                "blank_count": 0,
+                "residual": 0,
+                "quarantined_by_reason": [("TIME", 2)],
+                "day": "2026-11-20",
+            }
+        )
+
+    @staticmethod
+    def _engagement(rows: list[Row]) -> Row:
+        counts = {
+            kind: sum(row[flag] for row in rows)
+            for kind, flag in (
+                ("engaged_session_count", "is_engaged"),
+                ("bounce_count", "is_bounce"),
+                ("converted_session_count", "is_converted"),
+            )
+        }
+        engaged, bounced, converted = (count / len(rows) for count in counts.values())
+        return {
+            "event_count": total(rows, "event_count"),
+            "view_count": total(rows, "view_count"),
+            "user_count": len({row["user_key"] for row in rows}),
+            "session_count": len(rows),
+            **counts,
+            "engaged_rate": engaged,
+            "bounce_rate": bounced,
+            "conversion_rate": converted,
+            "order_count": total(rows, "order_count"),
+            "revenue": total(rows, "revenue"),
+        }
+
+
+def groups(rows: Iterable[Row], key: Callable[[Row], Any]) -> Iterator[tuple[Any, list[Row]]]:
+    """The rows by key, in the order of their first rows."""
+    found: dict[Any, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return iter(found.items())
+
+
+def total(rows: Iterable[Row], name: str) -> Any:
+    """The sum of a column."""
+    return sum(row[name] for row in rows)
+
+
+class Lakehouse:
+    """The tables of sql/ in both engines, filled with a shop's rows."""
+
+    def __init__(self, aws: EmbeddedAws) -> None:
+        self.aws, self.shop = aws, Shop()
+        self.athena, self.redshift = aws.client("athena"), aws.client("redshift-data")
+        for bucket in vars(CONFIG.buckets).values():
+            aws.client("s3").create_bucket(Bucket=bucket)
+        for database in (CONFIG.glue.raw_database, CONFIG.glue.database):
+            aws.client("glue").create_database(DatabaseInput={"Name": database})
+        self.athena.create_work_group(
+            Name=CONFIG.athena.workgroup,
+            Configuration={
+                "ResultConfiguration": {"OutputLocation": f"s3://{CONFIG.buckets.results}/athena/"}
+            },
+        )
+        serverless = aws.client("redshift-serverless")
+        serverless.create_namespace(
+            namespaceName=CONFIG.redshift.namespace,
+            dbName=CONFIG.redshift.database,
+            iamRoles=[ROLE],
+            defaultIamRoleArn=ROLE,
+        )
+        serverless.create_workgroup(
+            workgroupName=CONFIG.redshift.workgroup, namespaceName=CONFIG.redshift.namespace
+        )
+        tables.create_tables(CONFIG, aws.client)
+        for name, rows in self.shop.rows.items():
+            self._put(name, rows)
+        self.load()
+
+    def load(self) -> None:
+        """Send the load as the DAG does: one transaction."""
+        self.run(*(self.text(f"redshift/{path}.sql") for path in self.load_order()))
+
+    @staticmethod
+    def load_order() -> list[str]:
+        names = ["fact_clicks", *sorted(set(MODEL) - NOT_IN_WAREHOUSE)]
+        return ["fact_clicks/serialize_maps"] + [
+            f"{name}/{step}" for name in names for step in ("delete", "insert")
+        ]
+
+    def text(self, name: str, **values: Any) -> str:
+        """A file of sql/ with this shop's days."""
+        values = {**DATES, "interval_start": "2026-11-20 00:00:00", "run_id": "jr_1", **values}
+        by_day = f"day IN ({', '.join(repr(str(day)) for day in DAYS)})"
+        by_numbers = (
+            f"(year = 2026 AND month = 11 AND day IN ({', '.join(f'{d.day}' for d in DAYS)}))"
+        )
+        if name.startswith("redshift/"):
+            values["ti"] = None
+            values["touched_hours"] = lambda ti: by_numbers
+            values["rebuilt_days"] = lambda ti, table: (
+                by_numbers if table == "fact_sessions" else by_day
+            )
+        else:
+            is_sessions = "/fact_sessions/" in name
+            values.setdefault("rebuilt_days", by_numbers if is_sessions else by_day)
+        return render(CONFIG, name, **values)
+
+    def run(self, *statements: str) -> str:
+        """Send statements to Redshift as one transaction; returns its id."""
+        target = {
+            "WorkgroupName": CONFIG.redshift.workgroup,
+            "Database": CONFIG.redshift.database,
+        }
+        if len(statements) == 1:
+            query = self.redshift.execute_statement(Sql=statements[0], **target)["Id"]
+        else:
+            query = self.redshift.batch_execute_statement(Sqls=list(statements), **target)["Id"]
+        while (found := self.redshift.describe_statement(Id=query))["Status"] not in (
+            *("FINISHED", "FAILED", "ABORTED"),
+        ):
+            time.sleep(0.02)
+        assert found["Status"] == "FINISHED", found.get("Error")
+        return query
+
+    def ask_redshift(self, sql: str) -> list[Row]:
+        """The rows of a query, plain."""
+        answer = self.redshift.get_statement_result(Id=self.run(sql))
+        names = [column["name"] for column in answer["ColumnMetadata"]]
+        return [
+            {
+                name: None if "isNull" in field else plain(next(iter(field.values())))
+                for name, field in zip(names, record, strict=True)
+            }
+            for record in answer["Records"]
+        ]
+
+    def run_athena(self, sql: str) -> str:
+        """Send a statement to Athena; returns its id."""
+        query = self.athena.start_query_execution(
+            QueryString=sql, WorkGroup=CONFIG.athena.workgroup
+        )["QueryExecutionId"]
+        while True:
+            found = self.athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]
+            if (status := found["Status"])["State"] in ("SUCCEEDED", "FAILED"):
+                break
+            time.sleep(0.02)
+        assert status["State"] == "SUCCEEDED", status["StateChangeReason"]
+        return query
+
+    def ask_athena(self, sql: str) -> list[Row]:
+        """The rows of a query, plain."""
+        query = self.run_athena(sql)
+        answer = self.athena.get_query_results(QueryExecutionId=query)["ResultSet"]
+        names = [column["Name"] for column in answer["ResultSetMetadata"]["ColumnInfo"]]
+        return [
+            {
+                name: plain(field.get("VarCharValue"))
+                for name, field in zip(names, row["Data"], strict=True)
+            }
+            for row in answer["Rows"][1:]
+        ]
+
+    def _put(self, name: str, rows: list[Row]) -> None:
+        """Write the rows as Glue does: a folder for each partition, and tell the catalog."""
+        described = self.aws.client("glue").get_table(DatabaseName=CONFIG.glue.database, Name=name)
+        table = described["Table"]
+        keys = [key["Name"] for key in table["PartitionKeys"]]
+        place = table["StorageDescriptor"]["Location"].removeprefix("s3://")
+        bucket, _, prefix = place.partition("/")
+        schema = pa.schema(
+            [(c["Name"], arrow_type(c["Type"])) for c in table["StorageDescriptor"]["Columns"]]
+        )
+        for values, of_partition in groups(rows, lambda row: tuple(row[key] for key in keys)):
+            filled = [{field: row.get(field) for field in schema.names} for row in of_partition]
+            body = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(filled, schema), body)
+            folder = "".join(f"{k}={v}/" for k, v in zip(keys, values, strict=True))
+            self.aws.client("s3").put_object(
+                Bucket=bucket, Key=f"{prefix}{folder}part-0.parquet", Body=body.getvalue()
+            )
+        if keys:
+            self.run_athena(self.text(f"athena/{name}/repair.sql"))
+
+
+def plain(value: Any) -> Any:
+    """A value as both engines would write it: numbers to the sixth digit, times without zeros."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        if value in ("true", "false"):
+            return value == "true"
+        if re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+", value):
+            return value.rstrip("0").rstrip(".")
+        if not re.fullmatch(r"-?\d+(\.\d+)?(E-?\d+)?", value):
+            return value
+    return float(round(Decimal(str(value)), 6))
+
+
+@pytest.fixture(scope="session")
+def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lakehouse]:
+    """Both engines, with rows that a test must not change."""
+    with EmbeddedAws(Path(tmp_path_factory.mktemp("lakehouse"))) as aws:
+        yield Lakehouse(aws)

@@ -1,0 +1,274 @@
+"""The SQL files run: on Athena and on Redshift of an embedded AWS, with the same rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import tables
+from tests.sql.conftest import CONFIG, DATES, DAYS, MODEL, NOT_IN_WAREHOUSE, Lakehouse
+
+SQL = Path(__file__).resolve().parents[2] / "sql"
+QUESTIONS = sorted(path.stem for path in SQL.glob("analytics/*.sql"))
+#: Questions about what only the lake has.
+LAKE_ONLY = {"conservation": "pipeline_runs", "quarantine_by_reason": "quarantine"}
+CHECKED = sorted(set(MODEL) - {"model_runs"})
+VIEWS = sorted(path.parent.name for path in SQL.glob("redshift/*/create_view.sql"))
+
+
+def ask(lakehouse: Lakehouse, name: str) -> list[dict[str, Any]]:
+    return lakehouse.ask_athena(lakehouse.text(f"analytics/{name}.sql"))
+
+
+def asked_for(lakehouse: Lakehouse, table: str) -> list[dict[str, Any]]:
+    """A shop's rows of the days that the questions are about."""
+    rows = lakehouse.shop.rows[table]
+    first = DATES["first_date"]
+    if table == "fact_sessions":
+        return [row for row in rows if str(row["started_at"]) >= first and not row["is_bot"]]
+    return [row for row in rows if row["day"] >= first]
+
+
+def run_file(lakehouse: Lakehouse, name: str) -> None:
+    """Run a file as scripts/tables.py does, statement by statement."""
+    for statement in tables.statements(SQL / name, CONFIG):
+        lakehouse.run(statement)
+
+
+def test_there_are_questions_and_views() -> None:
+    assert len(QUESTIONS) >= 15
+    assert set(QUESTIONS) >= set(LAKE_ONLY)
+    assert len(VIEWS) >= 2
+    pairs = {path.stem for path in SQL.glob("analytics/redshift/*.sql")}
+    assert pairs
+    assert pairs <= set(QUESTIONS)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_has_the_same_answer_on_both_engines(lakehouse: Lakehouse, name: str) -> None:
+    rows = ask(lakehouse, name)
+    assert rows, "no rows prove nothing"
+    assert all(any(row[column] is not None for row in rows) for column in rows[0])
+    if name in LAKE_ONLY:
+        assert f"clickstream.{LAKE_ONLY[name]}" in lakehouse.text(f"analytics/{name}.sql")
+        return
+    pair = f"analytics/redshift/{name}.sql"
+    path = pair if (SQL / pair).exists() else f"analytics/{name}.sql"
+    assert lakehouse.ask_redshift(lakehouse.text(path)) == rows
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_asks_about_the_given_days_only(lakehouse: Lakehouse, name: str) -> None:
+    days = {"first_date": "2001-01-01", "last_date": "2001-01-02", "arrival_date": "2001-01-01"}
+    rows = lakehouse.ask_athena(lakehouse.text(f"analytics/{name}.sql", **days))
+    counts = [value for row in rows for column, value in row.items() if column.endswith("_count")]
+    assert not any(counts)
+
+
+# ---------------------------------------------------------------- what the questions answer
+
+
+def test_stickiness_is_the_days_users_by_the_months(lakehouse: Lakehouse) -> None:
+    days = {row["day"]: row for row in asked_for(lakehouse, "engagement_daily")}
+    for row in ask(lakehouse, "stickiness"):
+        day = days[row["event_date"]]
+        rate = day["user_count"] / day["monthly_user_count"]
+        assert row["monthly_stickiness_rate"] == pytest.approx(rate, abs=1e-4)
+
+
+def test_conversion_by_channel_leaves_robots_out(lakehouse: Lakehouse) -> None:
+    sessions = asked_for(lakehouse, "fact_sessions")
+    rows = ask(lakehouse, "conversion_by_channel")
+    assert sum(row["session_count"] for row in rows) == len(sessions)
+    for row in rows:
+        own = [session for session in sessions if session["channel"] == row["channel"]]
+        rate = sum(session["is_converted"] for session in own) / len(own)
+        assert row["conversion_rate"] == pytest.approx(rate, abs=1e-4)
+        assert row["revenue"] == float(sum(session["revenue"] for session in own))
+
+
+def test_each_rate_of_the_funnel_is_of_the_step_before(lakehouse: Lakehouse) -> None:
+    rows = ask(lakehouse, "funnel_by_segment")
+    kinds = {row["segment_kind"] for row in rows}
+    assert kinds == {"device_type", "channel", "country"}
+    for kind in kinds:
+        found = sum(row["session_count"] for row in rows if row["segment_kind"] == kind)
+        assert found == len(asked_for(lakehouse, "fact_sessions"))
+    for row in rows:
+        steps = [row[f"{step}_count"] for step in ("session", "viewed", "carted", "checkout")]
+        rates = [row[f"{step}_rate"] for step in ("view", "cart", "checkout")]
+        for before, after, rate in zip(steps, [*steps[1:]], rates, strict=False):
+            assert rate == (pytest.approx(after / before, abs=1e-4) if before else None)
+
+
+def test_an_order_in_a_foreign_currency_does_not_lower_the_average(lakehouse: Lakehouse) -> None:
+    sessions = asked_for(lakehouse, "fact_sessions")
+    assert any(session["foreign_order_count"] for session in sessions)
+    for row in ask(lakehouse, "order_value_by_day"):
+        own = [s for s in sessions if str(s["started_at"].date()) == row["session_date"]]
+        revenue = sum(session["revenue"] for session in own)
+        orders = sum(s["order_count"] - s["foreign_order_count"] for s in own)
+        assert row["average_order_value"] == pytest.approx(float(revenue / orders), abs=0.01)
+
+
+def test_a_repeat_buyer_is_a_person_under_whatever_name(lakehouse: Lakehouse) -> None:
+    orders: dict[str, int] = {}
+    for row in asked_for(lakehouse, "users_daily"):
+        person = "u1" if row["user_key"] == "u2" else row["user_key"]
+        orders[person] = orders.get(person, 0) + row["order_count"]
+    (row,) = ask(lakehouse, "repeat_purchases")
+    assert row["buyer_count"] == sum(count > 0 for count in orders.values())
+    assert row["repeat_buyer_count"] == sum(count > 1 for count in orders.values())
+
+
+def test_days_to_the_purchase_count_from_the_users_first_session(lakehouse: Lakehouse) -> None:
+    seen: dict[str, Any] = {}
+    bought: dict[str, Any] = {}
+    for session in lakehouse.shop.rows["fact_sessions"]:
+        day = session["started_at"].date()
+        seen.setdefault(session["user_key"], day)
+        if session["is_converted"] and not session["is_bot"]:
+            bought.setdefault(session["user_key"], day)
+    expected: dict[float, int] = {}
+    for user, day in bought.items():
+        if day != DAYS[0]:
+            days = (day - seen[user]).days
+            expected[days] = expected.get(days, 0) + 1
+    rows = ask(lakehouse, "time_to_purchase")
+    assert {row["day_count"]: row["user_count"] for row in rows} == expected
+
+
+def test_a_product_that_nobody_buys_is_found(lakehouse: Lakehouse) -> None:
+    assert [row["product_id"] for row in ask(lakehouse, "products_viewed_not_bought")] == ["p4"]
+
+
+def test_ways_after_the_landing_page_are_the_sessions_own(lakehouse: Lakehouse) -> None:
+    ways: dict[tuple[str, ...], int] = {}
+    for session in asked_for(lakehouse, "fact_sessions"):
+        if session["page_path"]:
+            way = (*session["page_path"], "(exit)", "(exit)")[:3]
+            ways[way] = ways.get(way, 0) + 1
+    rows = ask(lakehouse, "landing_paths")
+    found = {
+        (row["entry_page"], row["second_page"], row["third_page"]): row["session_count"]
+        for row in rows
+    }
+    assert len(found) <= 50
+    assert found == {way: ways[way] for way in found}
+
+
+# ---------------------------------------------------------------- checks and loads
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_the_checks_see_each_row_once_and_no_orphan(lakehouse: Lakehouse, name: str) -> None:
+    rows = lakehouse.ask_athena(lakehouse.text(f"athena/{name}/quality.sql"))
+    assert len(rows) == len(lakehouse.shop.rows[name]) > 0
+    for row in rows:
+        assert not [column for column, value in row.items() if column.endswith("orphan") and value]
+        assert row.get("row_day", row.get("partition_day")) == row.get("partition_day")
+
+
+@pytest.mark.parametrize(
+    ("name", "dimension", "orphan"),
+    [
+        ("fact_sessions", "dim_users", "user_orphan"),
+        ("fact_sessions", "dim_devices", "device_orphan"),
+        ("fact_sessions", "dim_sources", "source_orphan"),
+        ("fact_sessions", "dim_pages", "entry_page_orphan"),
+        ("users_daily", "dim_users", "user_orphan"),
+        ("product_performance_daily", "dim_products", "product_orphan"),
+        ("page_paths_daily", "dim_pages", "page_orphan"),
+        ("attribution_daily", "dim_sources", "source_orphan"),
+    ],
+)
+def test_a_row_without_its_member_is_an_orphan(
+    lakehouse: Lakehouse, name: str, dimension: str, orphan: str
+) -> None:
+    sql = lakehouse.text(f"athena/{name}/quality.sql")
+    nobody = f"(SELECT * FROM clickstream.{dimension} WHERE 1 = 0)"
+    assert f"clickstream.{dimension}" in sql
+    rows = lakehouse.ask_athena(sql.replace(f"clickstream.{dimension}", nobody))
+    expected = [
+        int(row.get("entry_page") is not None or orphan != "entry_page_orphan")
+        for row in lakehouse.shop.rows[name]
+    ]
+    assert sorted(row[orphan] for row in rows) == sorted(expected)
+
+
+def test_the_checks_look_at_no_other_day(lakehouse: Lakehouse) -> None:
+    sql = lakehouse.text("athena/users_daily/quality.sql", rebuilt_days="day IN ('2026-11-20')")
+    assert {row["partition_day"] for row in lakehouse.ask_athena(sql)} == {"2026-11-20"}
+
+
+def test_the_runs_entry_is_json_where_it_is_nested(lakehouse: Lakehouse) -> None:
+    (row,) = lakehouse.ask_athena(lakehouse.text("athena/model_runs/read.sql"))
+    assert row["run_id"] == "jr_1"
+    assert json.loads(row["touched_days"]) == ["2026-11-20"]
+    assert json.loads(row["rebuilt_days"]) == {"fact_sessions": ["2026-11-20", "2026-11-21"]}
+    assert json.loads(row["row_counts"]) == {"fact_sessions": 80}
+    assert lakehouse.ask_athena(lakehouse.text("athena/model_runs/read.sql", run_id="jr_2")) == []
+
+
+@pytest.mark.parametrize("name", sorted(set(MODEL) - NOT_IN_WAREHOUSE))
+def test_a_load_may_run_again_and_again(lakehouse: Lakehouse, name: str) -> None:
+    steps = [lakehouse.text(f"redshift/{name}/{step}.sql") for step in ("delete", "insert")]
+    lakehouse.run("SET json_serialization_enable TO TRUE", *steps)
+    (row,) = lakehouse.ask_redshift(f"SELECT count(*) AS rows FROM clickstream.{name}")
+    assert row["rows"] == len(lakehouse.shop.rows[name])
+
+
+# ---------------------------------------------------------------- views and grants
+
+
+def test_views_follow_their_tables_and_may_be_made_again(lakehouse: Lakehouse) -> None:
+    for _ in range(2):
+        for name in VIEWS:
+            run_file(lakehouse, f"redshift/{name}/create_view.sql")
+    for name in VIEWS:
+        lakehouse.run(lakehouse.text(f"redshift/{name}/refresh.sql"))
+    (row,) = lakehouse.ask_redshift(
+        "SELECT sum(session_count) AS sessions, sum(revenue) AS revenue "
+        "FROM clickstream.channel_kpis_daily"
+    )
+    sessions = [row for row in lakehouse.shop.rows["fact_sessions"] if not row["is_bot"]]
+    revenue = float(sum(session["revenue"] for session in sessions))
+    assert row == {"sessions": len(sessions), "revenue": revenue}
+    (row,) = lakehouse.ask_redshift(
+        "SELECT sum(event_count) AS events FROM clickstream.event_counts_hourly"
+    )
+    assert row["events"] == sum(not row["is_bot"] for row in lakehouse.shop.rows["fact_clicks"])
+    products = lakehouse.ask_redshift(
+        "SELECT month_date, view_count FROM clickstream.product_funnel_monthly"
+    )
+    views = sum(row["view_count"] for row in lakehouse.shop.rows["product_performance_daily"])
+    assert {row["month_date"] for row in products} == {"2026-11-01"}
+    assert sum(row["view_count"] for row in products) == views
+
+
+def test_an_analyst_may_read_what_is_there_and_what_comes(lakehouse: Lakehouse) -> None:
+    for _ in range(2):
+        run_file(lakehouse, "redshift/grants.sql")
+    lakehouse.run("CREATE TABLE clickstream.later (id BIGINT)")
+    try:
+        for name in VIEWS:
+            run_file(lakehouse, f"redshift/{name}/create_view.sql")
+        rows = lakehouse.ask_redshift(
+            "SELECT relation_name, privilege_type FROM svv_relation_privileges "
+            "WHERE identity_name = 'analyst' AND namespace_name = 'clickstream'"
+        )
+    finally:
+        lakehouse.run("DROP TABLE clickstream.later")
+    assert {row["privilege_type"] for row in rows} == {"SELECT"}
+    readable = {"fact_clicks", "later", *VIEWS, *(set(MODEL) - NOT_IN_WAREHOUSE)}
+    assert {row["relation_name"] for row in rows} == readable
+    schemas = lakehouse.ask_redshift(
+        "SELECT namespace_name, privilege_type FROM svv_schema_privileges "
+        "WHERE identity_name = 'analyst' ORDER BY 1"
+    )
+    assert schemas == [
+        {"namespace_name": name, "privilege_type": "USAGE"} for name in ("clickstream", "lake")
+    ]
