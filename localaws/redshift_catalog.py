@@ -26,6 +26,8 @@ CREATE TABLE IF NOT EXISTS localaws.views
     (schema_name VARCHAR, view_name VARCHAR, kind VARCHAR, search_path VARCHAR, definition VARCHAR);
 CREATE TABLE IF NOT EXISTS localaws.principals (name VARCHAR, kind VARCHAR);
 CREATE TABLE IF NOT EXISTS localaws.members (role_name VARCHAR, kind VARCHAR, name VARCHAR);
+CREATE TABLE IF NOT EXISTS localaws.procedures
+    (schema_name VARCHAR, procedure_name VARCHAR, body VARCHAR);
 CREATE TABLE IF NOT EXISTS localaws.privileges
     (object_kind VARCHAR, schema_name VARCHAR, object_name VARCHAR, privilege VARCHAR,
      grantee_kind VARCHAR, grantee VARCHAR, is_admin BOOLEAN);
@@ -75,6 +77,9 @@ _VIEWS = {
     "svv_schema_privileges": "SELECT object_name AS namespace_name, privilege AS privilege_type,"
     " grantee AS identity_name, grantee_kind AS identity_type, is_admin AS admin_option"
     " FROM \"{db}\".localaws.privileges WHERE object_kind = 'schema'",
+    "svv_default_privileges": "SELECT schema_name, 'RELATION' AS object_type, privilege AS"
+    " privilege_type, grantee AS grantee_name, grantee_kind AS grantee_type, is_admin AS"
+    " admin_option FROM \"{db}\".localaws.privileges WHERE object_kind = 'default'",
     "svv_user_info": "SELECT name AS user_name FROM \"{db}\".localaws.principals"
     " WHERE kind = 'user'",
     "svv_roles": "SELECT name AS role_name FROM \"{db}\".localaws.principals WHERE kind = 'role'",
@@ -174,6 +179,12 @@ _GRANT = re.compile(
     r"\s+(?:TO|FROM)\s+(?P<grantees>.+?)(?P<admin>\s+WITH\s+GRANT\s+OPTION)?;?\s*",
     re.I | re.S,
 )
+_DEFAULTS = re.compile(
+    r"ALTER\s+DEFAULT\s+PRIVILEGES\s+IN\s+SCHEMA\s+(?P<schemas>.+?)\s+(?P<verb>GRANT|REVOKE)\s+"
+    r"(?P<privileges>.+?)\s+ON\s+TABLES\s+(?:TO|FROM)\s+(?P<grantees>.+?)"
+    r"(?P<admin>\s+WITH\s+GRANT\s+OPTION)?;?\s*",
+    re.I | re.S,
+)
 _MEMBERSHIP = re.compile(
     r"(?P<verb>GRANT|REVOKE)\s+ROLE\s+(?P<roles>.+?)\s+(?:TO|FROM)\s+(?P<grantees>.+?);?\s*",
     re.I | re.S,
@@ -251,29 +262,69 @@ def grant(
             objects.append(("", _unquoted(written)))
         else:
             objects.append(find(written) if kind == "table" else ("", _unquoted(written)))
-    privileges = {
-        re.sub(r"\s+", " ", privilege.strip().upper())
-        for privilege in match["privileges"].split(",")
-    }
+    privileges = _known_privileges(match["privileges"], kind)
+    for grantee in _grantees(match["grantees"], cursor):
+        for schema, name in objects:
+            for privilege in privileges:
+                is_kept = match["verb"].upper() == "GRANT" or bool(match["option"])
+                is_admin = (bool(match["admin"]) and not match["option"]) if is_kept else None
+                _record(cursor, (kind, schema, name, privilege, *grantee), is_admin)
+
+
+def change_defaults(
+    sql: str, cursor: duckdb.DuckDBPyConnection, tables_of: Callable[[str], list[str]]
+) -> None:
+    """ALTER DEFAULT PRIVILEGES IN SCHEMA ... ON TABLES: what later tables and views get.
+
+    Args:
+        sql: the statement.
+        cursor: of the database.
+        tables_of: the relations of a schema; raises when there is no such schema.
+    """
+    match = _DEFAULTS.fullmatch(sql.strip())
+    if not match:
+        raise SqlError(
+            "syntax error in ALTER DEFAULT PRIVILEGES: this engine reads IN SCHEMA name "
+            "GRANT | REVOKE privileges ON TABLES TO | FROM grantees"
+        )
+    is_admin = bool(match["admin"]) if match["verb"].upper() == "GRANT" else None
+    for schema in map(_unquoted, match["schemas"].split(",")):
+        tables_of(schema)
+        for grantee in _grantees(match["grantees"], cursor):
+            for privilege in _known_privileges(match["privileges"], "table"):
+                _record(cursor, ("default", schema, "", privilege, *grantee), is_admin)
+
+
+def grant_defaults(cursor: duckdb.DuckDBPyConnection, schema: str, name: str) -> None:
+    """Give a new table or view the privileges its schema has for such."""
+    cursor.execute(
+        "INSERT INTO localaws.privileges SELECT 'table', schema_name, ?, privilege, grantee_kind, "
+        "grantee, is_admin FROM localaws.privileges "
+        "WHERE object_kind = 'default' AND schema_name = ?",
+        [name, schema],
+    )
+
+
+def _known_privileges(text: str, kind: str) -> list[str]:
+    privileges = {re.sub(r"\s+", " ", privilege.strip().upper()) for privilege in text.split(",")}
     if privileges & {"ALL", "ALL PRIVILEGES"}:
         privileges = _PRIVILEGES[kind]
     if unknown := privileges - _PRIVILEGES[kind]:
         raise SqlError(f"invalid privilege type {', '.join(sorted(unknown))} for {kind}")
-    for grantee_kind, grantee in _grantees(match["grantees"], cursor):
-        for schema, name in objects:
-            for privilege in sorted(privileges):
-                row = [kind, schema, name, privilege, grantee_kind, grantee]
-                cursor.execute(
-                    "DELETE FROM localaws.privileges WHERE object_kind = ? AND schema_name = ? "
-                    "AND object_name = ? AND privilege = ? AND grantee_kind = ? AND grantee = ?",
-                    row,
-                )
-                if match["verb"].upper() == "GRANT" or match["option"]:
-                    admin = bool(match["admin"]) and not match["option"]
-                    cursor.execute(
-                        "INSERT INTO localaws.privileges VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        [*row, admin],
-                    )
+    return sorted(privileges)
+
+
+def _record(cursor: duckdb.DuckDBPyConnection, row: tuple[str, ...], is_admin: bool | None) -> None:
+    """Keep a privilege (object kind, schema, object, privilege, grantee's kind and name) or not."""
+    cursor.execute(
+        "DELETE FROM localaws.privileges WHERE object_kind = ? AND schema_name = ? "
+        "AND object_name = ? AND privilege = ? AND grantee_kind = ? AND grantee = ?",
+        row,
+    )
+    if is_admin is not None:
+        cursor.execute(
+            "INSERT INTO localaws.privileges VALUES (?, ?, ?, ?, ?, ?, ?)", [*row, is_admin]
+        )
 
 
 def _grantees(text: str, cursor: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from localaws import redshift_catalog as catalog
 from localaws import redshift_dialect as dialect
+from localaws import redshift_procedures as procedures
 from localaws.redshift_dialect import SqlError
 
 if TYPE_CHECKING:
@@ -79,7 +81,10 @@ def create_external_schema(session: Session, sql: str) -> None:
 
 
 def create(session: Session, sql: str) -> int:
-    """CREATE TABLE, CREATE TABLE AS, CREATE [MATERIALIZED] VIEW; returns the rows written."""
+    """CREATE TABLE, TABLE AS, [MATERIALIZED] VIEW or PROCEDURE; returns the rows written."""
+    if procedures.is_create(sql):
+        procedures.create(session, sql)
+        return 0
     sql = dialect.without_attributes(sql)
     if match := _LIKE.fullmatch(sql):
         return _create_like(session, *match.groups())
@@ -105,7 +110,9 @@ def create_table(session: Session, tree: exp.Create) -> int:
             names = [column.sql("duckdb", identify=True) for column in tree.this.expressions]
             columns = f"({', '.join(names)})"
         query = dialect.write(session.bind(tree.expression))
-        return session.count(f"CREATE {kind} {name} {columns} AS {query}")
+        written = session.count(f"CREATE {kind} {name} {columns} AS {query}")
+        _grant_defaults(session, table, name)
+        return written
     # PRIMARY KEY, UNIQUE and REFERENCES only inform Redshift's planner: nothing holds them.
     keys = {each.name for key in tree.this.find_all(exp.PrimaryKey) for each in key.expressions}
     lines = []
@@ -113,7 +120,14 @@ def create_table(session: Session, tree: exp.Create) -> int:
         if column.name in keys:
             column.append("constraints", exp.ColumnConstraint(kind=exp.NotNullColumnConstraint()))
         lines += _column(session, name, column)
-    return session.count(f"CREATE {kind} {name} ({', '.join(lines)})")
+    written = session.count(f"CREATE {kind} {name} ({', '.join(lines)})")
+    _grant_defaults(session, table, name)
+    return written
+
+
+def _grant_defaults(session: Session, table: exp.Table, name: str) -> None:
+    if not name.startswith("temp."):
+        catalog.grant_defaults(session.cursor, table.db or session.search_path[0], table.name)
 
 
 def _column(session: Session, table: str, column: exp.ColumnDef) -> list[str]:
@@ -218,6 +232,8 @@ def _create_view(session: Session, tree: exp.Create, sql: str) -> int:
             definition,
         ],
     )
+    if found is None:
+        _grant_defaults(session, table, name)
     return written
 
 

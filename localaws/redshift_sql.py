@@ -24,6 +24,7 @@ from localaws import redshift_catalog as catalog
 from localaws import redshift_ddl as ddl
 from localaws import redshift_dialect as dialect
 from localaws import redshift_files as files
+from localaws import redshift_procedures as procedures
 from localaws.lake import Lake, LakeError
 from localaws.redshift_dialect import SqlError
 from localaws.service import Context
@@ -453,6 +454,12 @@ class Session:
 
         catalog.grant(sql, self.cursor, find, lambda schema: [n for n, _ in self.tables(schema)])
 
+    def change_defaults(self, sql: str) -> None:
+        """ALTER DEFAULT PRIVILEGES."""
+        catalog.change_defaults(
+            sql, self.cursor, lambda schema: [n for n, _ in self.tables(schema)]
+        )
+
     def refuse_transaction_control(self, sql: str) -> None:
         """BEGIN and the like: a request to the Data API is a transaction already."""
         raise SqlError(
@@ -675,7 +682,10 @@ _COMMANDS: dict[tuple[str, ...], Callable[[Session, str], Any]] = {
     ("DROP", "USER"): _principal,
     ("DROP", "GROUP"): _principal,
     ("DROP", "ROLE"): _principal,
+    ("DROP", "PROCEDURE"): procedures.drop,
+    ("CALL",): procedures.call,
     ("CREATE",): ddl.create,
+    ("ALTER", "DEFAULT", "PRIVILEGES"): Session.change_defaults,
     ("ALTER",): ddl.alter,
     ("REFRESH", "MATERIALIZED", "VIEW"): ddl.refresh,
     ("MERGE",): Session.merge_or_replace,

@@ -304,7 +304,7 @@ def test_counts_of_rows_written_are_told(warehouse: Warehouse, table: str) -> No
         ("SELECT 'x'::INT", "Could not convert"),
         ("SELECT (n || 'x')::INT FROM GENERATE_SERIES(1, 9) AS g(n)", "Could not convert"),
         ("SELECT :missing", "missing"),
-        ("CALL no_procedure()", "syntax error"),
+        ("CALL no_procedure()", "procedure public.no_procedure() does not exist"),
         ("ANALYZE no_table", 'relation "no_table" does not exist'),
         ("BEGIN", "BatchExecuteStatement"),
         ("SET wlm_query_slot_count TO 3", "wlm_query_slot_count"),
@@ -968,6 +968,67 @@ def test_unload_writes_through_s3_and_does_not_overwrite(
     assert [key.split("/")[1] for key in keys] == ["name=a", "name=b"]
     rows = pq.read_table(io.BytesIO(s3.get_object(Bucket=bucket, Key=keys[1])["Body"].read()))
     assert rows.to_pylist() == [{"id": 2}]
+
+
+# ---------------------------------------------------------------- procedures and defaults
+
+
+def test_a_procedure_looks_before_it_leaps(warehouse: Warehouse) -> None:
+    role, name = f"r_{uuid.uuid4().hex[:8]}", f"p_{uuid.uuid4().hex[:8]}"
+    create = (
+        f"CREATE OR REPLACE PROCEDURE {name} () AS $$ BEGIN "
+        f"IF NOT EXISTS (SELECT role_name FROM svv_roles WHERE role_name = '{role}') "
+        f"THEN EXECUTE 'CREATE ROLE {role}'; END IF; END; $$ LANGUAGE plpgsql"
+    )
+    for _ in range(2):
+        warehouse.run(create)
+        warehouse.run(f"CALL {name}()")
+        assert warehouse.rows(f"SELECT role_name FROM svv_roles WHERE role_name = '{role}'")
+        warehouse.run(f"DROP PROCEDURE {name}()")
+    assert "does not exist" in warehouse.error(f"CALL {name}()")
+    assert "does not exist" in warehouse.error(f"DROP PROCEDURE {name}()")
+    assert "already exists" in warehouse.error(f"CREATE ROLE {role}")
+
+
+def test_a_procedure_runs_all_or_nothing(warehouse: Warehouse, table: str) -> None:
+    name = f"p_{uuid.uuid4().hex[:8]}"
+    create = "CREATE PROCEDURE {} () AS $$ BEGIN {} END; $$ LANGUAGE plpgsql"
+    body = f"INSERT INTO {table} (id) VALUES (1); INSERT INTO {table} (name) VALUES ('no id');"
+    warehouse.run(create.format(name, body))
+    assert "already exists" in warehouse.error(create.format(name, body))
+    assert "NULL" in warehouse.error(f"CALL {name}()")
+    assert warehouse.rows(f"SELECT COUNT(*) FROM {table}") == [(0,)]
+    replace = create.replace("CREATE", "CREATE OR REPLACE")
+    body = f"IF EXISTS (SELECT 1) THEN INSERT INTO {table} (id) VALUES (1); END IF;"
+    warehouse.run(replace.format(name, body))
+    warehouse.run(f"CALL {name}()")
+    assert warehouse.rows(f"SELECT id FROM {table}") == [(1,)]
+    warehouse.run(replace.format(name, "RAISE INFO 'x';"))
+    assert '"RAISE" of PL/pgSQL is not available' in warehouse.error(f"CALL {name}()")
+    assert "parameters" in warehouse.error(replace.format(name, "").replace("()", "(a INT)"))
+
+
+def test_a_schemas_default_privileges_reach_what_is_made_later(warehouse: Warehouse) -> None:
+    schema, role = f"s_{uuid.uuid4().hex[:8]}", f"r_{uuid.uuid4().hex[:8]}"
+    warehouse.run(f"CREATE SCHEMA {schema}")
+    default = "ALTER DEFAULT PRIVILEGES IN SCHEMA {} {} SELECT ON TABLES {} ROLE {}"
+    grant = default.format(schema, "GRANT", "TO", role)
+    assert "does not exist" in warehouse.error(grant)  # no such role
+    warehouse.run(f"CREATE ROLE {role}")
+    assert "does not exist" in warehouse.error(default.format("nowhere", "GRANT", "TO", role))
+    warehouse.run(f"CREATE TABLE {schema}.before (id INT)")
+    for _ in range(2):
+        warehouse.run(grant)
+    warehouse.run(f"CREATE TABLE {schema}.after (id INT)")
+    warehouse.run(f"CREATE TABLE IF NOT EXISTS {schema}.after (id INT)")
+    warehouse.run(f"CREATE VIEW {schema}.seen AS SELECT id FROM {schema}.after")
+    warehouse.run(f"CREATE MATERIALIZED VIEW {schema}.kept AS SELECT id FROM {schema}.after")
+    warehouse.run(default.format(schema, "REVOKE", "FROM", role))
+    warehouse.run(f"CREATE TABLE {schema}.last AS SELECT 1 AS id")
+    sql = "SELECT relation_name FROM svv_relation_privileges WHERE namespace_name = '{}' ORDER BY 1"
+    assert warehouse.rows(sql.format(schema)) == [("after",), ("kept",), ("seen",)]
+    assert "invalid privilege" in warehouse.error(grant.replace("SELECT", "FLY"))
+    assert "syntax error" in warehouse.error("ALTER DEFAULT PRIVILEGES GRANT SELECT TO me")
 
 
 # ---------------------------------------------------------------- Airflow
