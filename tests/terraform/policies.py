@@ -35,6 +35,8 @@ PROMISES = {
     "kinesis-throttled",
     "glue-failed",
     "glue-slow",
+    "model-failed",
+    "model-slow",
     "athena-failed",
     "athena-slow",
     "redshift-failed",
