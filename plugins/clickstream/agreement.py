@@ -113,7 +113,7 @@ def model_disagreements(config: Config, run: ModelRun) -> list[str]:
         return []
     lake, warehouse = (
         {
-            row["table_name"]: int(row["row_count"])
+            row["model_table"]: int(row["model_rows"])
             for row in ask(config, "checks/count_model.sql", tables=tables)
         }
         for ask in (athena_rows, redshift_rows)

@@ -55,7 +55,11 @@ class Pipeline:
 
     def run(self, day: date, timeout: float = 600) -> DagRun:
         """Run the DAG over what arrived on `day` and wait; a day that has run is cleared."""
-        return AirflowClient(self._port).run(DAG_ID, day, timeout=timeout, report=print)
+        return self.client().run(DAG_ID, day, timeout=timeout, report=print)
+
+    def client(self) -> AirflowClient:
+        """Its Airflow's REST API."""
+        return AirflowClient(self._port)
 
     def put_raw(self, objects: dict[str, bytes]) -> None:
         """Put raw objects by their key."""
