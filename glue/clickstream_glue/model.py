@@ -33,6 +33,8 @@ DAY: Final = timedelta(days=1)
 # From so many days before a touched day to so many after it a session may be another.
 DAYS_BEFORE: Final = 1
 DAYS_AFTER: Final = 2
+# What `Lake.read_facts` reads before the day before is an hour.
+MAX_PAUSE_MINUTES: Final = 60
 NOTES: Final = "_pending/build_model/"
 
 
@@ -112,7 +114,8 @@ class Lake:
         folders = [_folder(table, day) for day in days] if table.partition else [""]
         old = storage.files_in(self.spark, root, folders)
         rows = table.conform(rows)
-        rows = rows.repartition(*table.partition) if table.partition else rows.coalesce(1)
+        if table.partition:
+            rows = rows.repartition(*table.partition)
         storage.append(rows, root, list(table.partition))
         storage.delete_files(self.spark, old)
         self.rebuilt[table] |= set(days)

@@ -522,6 +522,7 @@ def test_other_thresholds_are_arguments(lake: ModelLake) -> None:
     [
         (["--interval-end=2026-03-01"], "--interval-start must lie before --interval-end"),
         (["--session-timeout-minutes=0"], "'0' is no whole number above 0"),
+        (["--session-timeout-minutes=61"], "61 is too long a pause: 60 minutes at most"),
         (["--lake-path=/"], "a folder is needed"),
         (["--currency="], "write a currency's code"),
     ],
