@@ -64,6 +64,7 @@ def read_arguments(arguments: Sequence[str]) -> CleanJob:
     parser.add_argument("--raw-path", type=folder, required=True)
     parser.add_argument("--lake-path", type=folder, required=True)
     parser.add_argument("--quarantine-path", type=folder, required=True)
+    parser.add_argument("--tombstones-path", type=folder, required=True, help="who was erased")
     parser.add_argument("--files-per-hour", type=positive, default=1, help="per event hour")
     parser.add_argument("--max-line-bytes", type=positive, default=MAX_LINE_BYTES)
     parser.add_argument("--JOB_NAME", dest="job_name", default="clean_events")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections import Counter
@@ -34,6 +35,8 @@ KINESIS_SHARDS = 2
 FIREHOSE_INTERVAL_SECONDS = 5
 FIREHOSE_SIZE_MB = 64
 JOB_TIMEOUT_MINUTES = 60
+#: It reads all that there is.
+ERASE_TIMEOUT_MINUTES = 24 * 60
 ATHENA_CUTOFF_BYTES = 10 << 30
 REDSHIFT_BASE_CAPACITY = 8
 _INTERVAL = "CLICKSTREAM_FIREHOSE_INTERVAL_SECONDS"
@@ -86,7 +89,8 @@ class _Provisioner:
             ("Firehose streams", self._firehose),
             ("Glue databases", self._databases),
             ("Code", self._code),
-            ("Glue jobs", self._job),
+            ("Salt", self._salt),
+            ("Glue jobs", self._jobs),
             ("Glue crawlers", self._crawler),
             ("Athena work groups", self._athena),
             ("Redshift Serverless", self._redshift),
@@ -137,7 +141,8 @@ class _Provisioner:
     def _roles(self) -> None:
         iam = self._context.client("iam")
         account = {"AWS": f"arn:aws:iam::{self._context.account}:root"}
-        principals = {"airflow": account, "producer": account, "crawler": _service("glue")}
+        principals = {"airflow": account, "producer": account}
+        principals |= dict.fromkeys(("crawler", "eraser"), _service("glue"))
         for actor, name in vars(self._names.roles).items():
             trust = {
                 "Effect": "Allow",
@@ -216,22 +221,58 @@ class _Provisioner:
                     s3.put_object(Bucket=bucket, Key=key, Body=body)
                     self._done["updated"] += 1
 
-    def _job(self) -> None:
+    def _salt(self) -> None:
+        s3, names = self._context.client("s3"), self._names
+        place = {"Bucket": names.buckets.artifacts, "Key": f"{names.prefixes.tombstones}salt"}
+        # Another salt would void every tombstone: what is there stays.
+        body = secrets.token_hex(32).encode()
+        self._ensure(partial(s3.head_object, **place), partial(s3.put_object, **place, Body=body))
+
+    def _jobs(self) -> None:
+        names = self._names
+        buckets, prefixes = names.buckets, names.prefixes
+        self._job(
+            names.glue.clean_job,
+            names.roles.glue,
+            "clean_events.py",
+            {
+                "--raw-path": f"s3://{buckets.raw}/{prefixes.raw}",
+                "--lake-path": f"s3://{buckets.processed}/{prefixes.lake}",
+                "--quarantine-path": f"s3://{buckets.errors}/{prefixes.quarantine}",
+                "--tombstones-path": f"s3://{buckets.artifacts}/{prefixes.tombstones}",
+            },
+            JOB_TIMEOUT_MINUTES,
+        )
+        self._job(
+            names.glue.erase_job,
+            names.roles.eraser,
+            "erase_user.py",
+            {
+                "--buckets": ",".join(f"{p}={b}" for p, b in sorted(vars(buckets).items())),
+                "--region": self._context.region,
+                "--raw-prefix": prefixes.raw,
+                "--delivery-errors-prefix": prefixes.delivery_errors,
+                "--tombstones-prefix": prefixes.tombstones,
+                "--erasures-prefix": prefixes.erasures,
+            },
+            ERASE_TIMEOUT_MINUTES,
+        )
+
+    def _job(
+        self, name: str, role: str, script: str, arguments: dict[str, str], timeout: int
+    ) -> None:
         glue, names = self._context.client("glue"), self._names
-        name = names.glue.clean_job
         scripts = f"s3://{names.buckets.artifacts}/{names.prefixes.scripts}"
         job = {
-            "Role": self._role(names.roles.glue),
+            "Role": self._role(role),
             "Command": {
                 "Name": "glueetl",
-                "ScriptLocation": f"{scripts}clean_events.py",
+                "ScriptLocation": f"{scripts}{script}",
                 "PythonVersion": "3",
             },
             "DefaultArguments": {
                 "--extra-py-files": f"{scripts}clickstream_glue.zip",
-                "--raw-path": f"s3://{names.buckets.raw}/{names.prefixes.raw}",
-                "--lake-path": f"s3://{names.buckets.processed}/{names.prefixes.lake}",
-                "--quarantine-path": f"s3://{names.buckets.errors}/{names.prefixes.quarantine}",
+                **arguments,
                 "--custom-logGroup-prefix": names.glue.log_group_prefix,
                 "--enable-metrics": "true",
             },
@@ -239,7 +280,7 @@ class _Provisioner:
             "WorkerType": "G.1X",
             "NumberOfWorkers": 2,
             "ExecutionProperty": {"MaxConcurrentRuns": 1},
-            "Timeout": JOB_TIMEOUT_MINUTES,
+            "Timeout": timeout,
         }
         found = self._ensure(
             lambda: glue.get_job(JobName=name)["Job"], partial(glue.create_job, Name=name, **job)

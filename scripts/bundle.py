@@ -28,6 +28,7 @@ def build(folder: Path = FOLDER) -> list[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     copies = {
         "glue/clean_events.py": ROOT / "glue" / "clean_events.py",
+        "glue/erase_user.py": ROOT / "glue" / "erase_user.py",
         "airflow/requirements.txt": ROOT / "requirements" / "mwaa.txt",
         **{f"airflow/dags/{path.name}": path for path in _some(ROOT / "dags", "*.py")},
         **{

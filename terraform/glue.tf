@@ -65,6 +65,7 @@ resource "aws_glue_job" "clean_events" {
     "--raw-path"               = "${local.s3_uris.raw}/${local.names.prefixes.raw}"
     "--lake-path"              = "${local.s3_uris.processed}/${local.names.prefixes.lake}"
     "--quarantine-path"        = "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"
+    "--tombstones-path"        = "${local.s3_uris.artifacts}/${local.names.prefixes.tombstones}"
     "--custom-logGroup-prefix" = local.names.glue.log_group_prefix
     "--enable-metrics"         = "true"
   }
@@ -112,7 +113,7 @@ data "aws_iam_policy_document" "glue" {
   statement {
     sid       = "ReadScriptsAndRawEvents"
     actions   = ["s3:GetObject"]
-    resources = [local.script_objects, local.raw_objects]
+    resources = [local.script_objects, local.raw_objects, local.tombstone_objects]
   }
 
   statement {
@@ -124,7 +125,7 @@ data "aws_iam_policy_document" "glue" {
   statement {
     sid       = "ListBuckets"
     actions   = ["s3:ListBucket"]
-    resources = [module.buckets.arns.raw, module.buckets.arns.processed, module.buckets.arns.errors]
+    resources = [for part in ["artifacts", "errors", "processed", "raw"] : module.buckets.arns[part]]
   }
 
   statement {

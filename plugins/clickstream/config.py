@@ -48,6 +48,8 @@ class Prefixes:
     athena_results: str
     quality: str
     delivery_errors: str
+    tombstones: str
+    erasures: str
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,12 @@ class Firehose:
 
 @dataclass(frozen=True)
 class Glue:
-    """Catalog databases, the job, the crawler, and where the job's log groups lie."""
+    """Catalog databases, the jobs, the crawler, and where the job's log groups lie."""
 
     raw_database: str
     database: str
     clean_job: str
+    erase_job: str
     crawler: str
     log_group_prefix: str
 
@@ -97,6 +100,7 @@ class Roles:
     glue: str
     crawler: str
     redshift: str
+    eraser: str
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ WITH runs AS (
         loaded_count,
         duplicate_count,
         blank_count,
+        coalesce(erased_count, 0) AS erased_count,
         quarantined_by_reason,
         residual,
         row_number() OVER (PARTITION BY interval_start ORDER BY ended_at DESC) AS newest_first
@@ -23,6 +24,7 @@ SELECT
     loaded_count,
     duplicate_count,
     blank_count,
+    erased_count,
     residual,
     json_format(cast(quarantined_by_reason AS JSON)) AS quarantined_by_reason
 FROM runs

@@ -49,6 +49,7 @@ class Lake:
             raw_path=f"file:{self.raw}/",
             lake_path=f"file:{self.folder}/lake/",
             quarantine_path=f"file:{self.folder}/quarantine/",
+            tombstones_path=f"file:{self.folder}/tombstones/",
             job_name="clean",
             run_id=f"run-{random.random()}",
             **options,
@@ -295,6 +296,7 @@ def test_the_script_prints_its_ledger_row(lake: Lake) -> None:
         f"--raw-path={job.raw_path}",
         f"--lake-path={job.lake_path.rstrip('/')}",
         f"--quarantine-path={job.quarantine_path}",
+        f"--tombstones-path={job.tombstones_path}",
         "--JOB_NAME=clean",
         "--JOB_RUN_ID=jr_1",
         "--enable-metrics=true",
@@ -307,7 +309,7 @@ def test_the_script_prints_its_ledger_row(lake: Lake) -> None:
     assert row["interval_end"] == "2026-11-20T23:00:00+00:00"
 
 
-PATHS = ["--raw-path=file:/r/", "--lake-path=file:/l/", "--quarantine-path=file:/q/"]
+PATHS = [f"--{name}-path=file:/x/" for name in ("raw", "lake", "quarantine", "tombstones")]
 
 
 @pytest.mark.parametrize(

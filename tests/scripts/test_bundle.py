@@ -18,6 +18,7 @@ def test_the_bundle_is_all_that_runs_on_aws(tmp_path: Path) -> None:
     }
     alone = {
         "glue/clean_events.py",
+        "glue/erase_user.py",
         "glue/clickstream_glue.zip",
         "airflow/plugins.zip",
         "airflow/requirements.txt",
