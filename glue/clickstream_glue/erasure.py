@@ -154,7 +154,7 @@ def drop_rows(content: bytes, erased: Tombstones) -> bytes:
 def erased_rows(rows: pa.Table, erased: Tombstones) -> pa.ChunkedArray:
     """For each row whether it is the person's: by its ids, or by the raw bytes it keeps."""
     columns = set(rows.column_names)
-    nowhere = pa.chunked_array([pa.array([False] * rows.num_rows)])
+    nowhere = pa.chunked_array([pa.array([False] * rows.num_rows, pa.bool_())])
 
     def named(names: Iterable[str], is_his: Callable[[str | None], bool]) -> pa.ChunkedArray:
         found = nowhere

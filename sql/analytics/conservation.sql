@@ -9,9 +9,10 @@ WITH runs AS (
         loaded_count,
         duplicate_count,
         blank_count,
-        coalesce(erased_count, 0) AS erased_count,
         quarantined_by_reason,
         residual,
+        -- A run that is older than the column has none.
+        coalesce(erased_count, 0) AS erased_count,
         row_number() OVER (PARTITION BY interval_start ORDER BY ended_at DESC) AS newest_first
     FROM {{ names.glue.database }}.pipeline_runs
     WHERE day = '{{ arrival_date }}'
