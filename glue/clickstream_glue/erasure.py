@@ -57,13 +57,12 @@ class Found:
 
 def find_in_lines(key: str, content: bytes, erased: Tombstones) -> Found:
     """What a raw object holds."""
-    numbers = erased_lines(key, content, erased)
-    value_count = sum(
-        _count_values(_line_bytes(line, reason), erased)
-        for line, _, reason, _ in split_lines(key, content)
-    )
-    days = [f"{arrival_hour(key):%Y-%m-%d}"] if numbers else []
-    return Found(len(numbers), value_count, frozenset(days))
+    count, value_count = 0, 0
+    for line, _, reason, is_his in _judged_lines(key, content, erased):
+        count += is_his
+        value_count += _count_values(_line_bytes(line, reason), erased)
+    days = [f"{arrival_hour(key):%Y-%m-%d}"] if count else []
+    return Found(count, value_count, frozenset(days))
 
 
 def arrival_hour(key: str) -> datetime:
@@ -81,14 +80,19 @@ def arrival_hour(key: str) -> datetime:
 
 def erased_lines(key: str, content: bytes, erased: Tombstones) -> list[int]:
     """The numbers (from 1) of the lines that are the person's; a replaced line is nobody's."""
+    judged = _judged_lines(key, content, erased)
+    return [number for _, number, _, is_his in judged if is_his]
+
+
+def _judged_lines(
+    key: str, content: bytes, erased: Tombstones
+) -> Iterator[tuple[bytes, int, str | None, bool]]:
+    """The lines that may name the person, and whether they are the person's: few of many."""
     arrived_at = (arrival_hour(key) - EPOCH) // MICROSECOND
-    return [
-        number
-        for line, number, reason, _ in split_lines(key, content)
-        # Quick, and true of all of the person's lines; what it says of others is settled below.
-        if (b"\\" in line or erased.stand_in(_line_bytes(line, reason)))
-        and _is_erased(line, reason, arrived_at, erased)
-    ]
+    for line, number, reason, _ in split_lines(key, content):
+        # Escapes may hide more than a search for values sees; such lines are read as events.
+        if b"\\" in line or erased.stand_in(_line_bytes(line, reason)):
+            yield line, number, reason, _is_erased(line, reason, arrived_at, erased)
 
 
 def replace_lines(key: str, content: bytes, numbers: Iterable[int]) -> bytes:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 USER: Final = "user"
@@ -23,25 +23,28 @@ ERASED_LINE: Final = b'{"erased":true}'
 MOST_IDS: Final = 100_000
 STRING: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 # An id that was sent as a number stands between no quotes.
-BARE_ID: Final = re.compile(rb'(?:user|anonymous)_id\\*"\s*:\s*([^\s",}\]\\]+)')
+BARE_ID: Final = re.compile(rb'_id\\*"\s*:\s*([^\s",}\]\\]+)')
+NO: Final = (0, 0)
 
 
-class _Known(dict[bytes, bool]):
-    """Whether an id is an erased one; kept, since few ids stand in many lines."""
+class _Known(dict[bytes, tuple[int, int]]):
+    """Whether an id is an erased user id, and an erased anonymous id, as 0 or 1; kept a while."""
 
-    def __init__(self, salt: str, kind: str, digests: frozenset[str]) -> None:
+    def __init__(self, salt: str, users: frozenset[str], anonymous: frozenset[str]) -> None:
         super().__init__()
-        self._arguments = salt, kind, digests
+        self._salt, self._users, self._anonymous = salt, users, anonymous
 
-    def __missing__(self, id: bytes) -> bool:
-        salt, kind, digests = self._arguments
+    def __missing__(self, id: bytes) -> tuple[int, int]:
         if len(self) == MOST_IDS:
             self.clear()
-        self[id] = is_known = bool(digests) and digest(salt, kind, id) in digests
-        return is_known
+        self[id] = known = (
+            int(bool(self._users) and digest(self._salt, USER, id) in self._users),
+            int(bool(self._anonymous) and digest(self._salt, ANONYMOUS, id) in self._anonymous),
+        )
+        return known
 
-    def __reduce__(self) -> tuple[type[_Known], tuple[str, str, frozenset[str]]]:
-        return _Known, self._arguments
+    def __reduce__(self) -> tuple[type[_Known], tuple[str, frozenset[str], frozenset[str]]]:
+        return _Known, (self._salt, self._users, self._anonymous)
 
 
 class Tombstones:
@@ -58,8 +61,7 @@ class Tombstones:
     ) -> None:
         """See the class."""
         self.salt, self.users, self.anonymous = salt, frozenset(users), frozenset(anonymous)
-        self._users = _Known(salt, USER, self.users)
-        self._anonymous = _Known(salt, ANONYMOUS, self.anonymous)
+        self._known = _Known(salt, self.users, self.anonymous)
 
     def __bool__(self) -> bool:
         """Whether anybody was erased."""
@@ -67,11 +69,11 @@ class Tombstones:
 
     def is_user(self, id: str | None) -> bool:
         """Whether this is the user id of an erased person."""
-        return id is not None and self._users[id.encode(errors="surrogatepass")]
+        return id is not None and bool(self._known[id.encode(errors="surrogatepass")][0])
 
     def is_anonymous(self, id: str | None) -> bool:
         """Whether this is the anonymous id of an erased person."""
-        return id is not None and self._anonymous[id.encode(errors="surrogatepass")]
+        return id is not None and bool(self._known[id.encode(errors="surrogatepass")][1])
 
     def cover(self, user_id: str | None, anonymous_id: str | None) -> bool:
         """Whether an event is an erased person's.
@@ -80,13 +82,19 @@ class Tombstones:
         """
         return self.is_user(user_id) or (user_id is None and self.is_anonymous(anonymous_id))
 
+    def count_in(self, content: bytes) -> tuple[int, int]:
+        """How many values in bytes are erased user ids, and how many erased anonymous ids."""
+        # Most values of most bytes are nobody's: only the others are worth a sum.
+        known = [found for found in map(self._known.__getitem__, values(content)) if found != NO]
+        return sum(user for user, _ in known), sum(anonymous for _, anonymous in known)
+
     def stand_in(self, content: bytes) -> bool:
         """Whether bytes that are no event hold an erased id, of either kind, as a value."""
-        return any(self._users[id] or self._anonymous[id] for id in values(content))
+        return self.count_in(content) != NO
 
     def count_users(self, content: bytes) -> int:
         """How many values in bytes are the user id of an erased person."""
-        return sum(self._users[id] for id in values(content))
+        return self.count_in(content)[0]
 
 
 def digest(salt: str, kind: str, id: bytes) -> str:
@@ -94,24 +102,28 @@ def digest(salt: str, kind: str, id: bytes) -> str:
     return hashlib.sha256(f"{salt}:{kind}:".encode() + id).hexdigest()
 
 
-def values(content: bytes) -> Iterator[bytes]:
+def values(content: bytes) -> list[bytes]:
     """Whatever may be a value in JSON, in CSV, or in a piece of either.
 
     All text between two neighbouring quotes is one: in torn or broken lines nobody knows which
     quote opens and which one closes; so are values of JSON inside JSON. Bytes without a quote are
     one value.
     """
-    for part in content.split(b'"'):
-        yield part.rstrip(b"\\")
-    for found in BARE_ID.finditer(content):
-        yield found[1]
+    found = content.split(b'"') + BARE_ID.findall(content)
     if b"\\" in content:
-        for found in STRING.finditer(content):
-            if b"\\" in found[1]:
-                try:
-                    yield json.loads(found[0]).encode(errors="surrogatepass")
-                except ValueError:
-                    continue
+        found += [part.rstrip(b"\\") for part in found if part.endswith(b"\\")]
+        found += filter(None, map(_unescaped, STRING.findall(content)))
+    return found
+
+
+def _unescaped(text: bytes) -> bytes | None:
+    """A JSON string's text without its escapes; None where it has none or is no JSON."""
+    if b"\\" not in text:
+        return None
+    try:
+        return json.loads(b'"' + text + b'"').encode(errors="surrogatepass")
+    except ValueError:
+        return None
 
 
 def salvage(unsound: bytes) -> bytes:

@@ -181,6 +181,10 @@ def test_an_erased_person_is_nowhere_and_stays_away(pipeline: Pipeline) -> None:
     run = erase(pipeline)
     assert run.state == "success", run.error
     check(pipeline, facts, quarantine, warehouse)
+    for day in DAYS:
+        run = pipeline.run(day)
+        assert run.state == "success", run.error
+    check(pipeline, facts, quarantine, warehouse)
     new_ledgers = ledgers(pipeline)
     for day in DAYS:
         old, new = old_ledgers[day], new_ledgers[day]
@@ -191,21 +195,16 @@ def test_an_erased_person_is_nowhere_and_stays_away(pipeline: Pipeline) -> None:
     assert sum(new_ledgers[day]["erased_count"] for day in DAYS) == 21
     check_proof(pipeline)
 
-    # A producer's spool, sent late: the old lines come back, and the days are run again.
-    again = {key.replace("/whole", "/again"): body for key, body in objects.items()}
-    returned = {key: body for key, body in again.items() if "/again" in key}
-    pipeline.put_raw(returned)
-    for day in DAYS:
-        run = pipeline.run(day)
-        assert run.state == "success", run.error
-    ids = {row["user_id"] for row in pipeline.facts()} | {
-        row["anonymous_id"] for row in pipeline.facts() if row["user_id"] is None
-    }
-    assert not ids & {PERSON, BROWSER, SHARED}
-    assert scan(pipeline, PERSON).keys() == {"clickstream-dev-raw-000000000000/clickstream"}
-    assert erase(pipeline).state == "success"
-    for id in (PERSON, BROWSER):
-        assert scan(pipeline, id) == Counter()
+    # A producer's spool, sent late: old lines come back, and get no further than raw.
+    key = next(key for key in objects if "/day=11/" in key)
+    pipeline.put_raw({key.replace("/whole", "/again"): objects[key]})
+    run = pipeline.run(DAYS[1])
+    assert run.state == "success", run.error
+    assert scan(pipeline, PERSON) == {"clickstream-dev-raw-000000000000/clickstream": 5}
+    assert ledgers(pipeline)[DAYS[1]]["erased_count"] == 2 * 6
+    run = erase(pipeline)
+    assert run.state == "success", run.error
+    check(pipeline, facts, quarantine, warehouse)
 
 
 FOLDER = {
@@ -233,17 +232,12 @@ def leave_query_result(pipeline: Pipeline) -> None:
 def check(
     pipeline: Pipeline, facts: list[str], quarantine: list[str], warehouse: list[list[Any]]
 ) -> None:
-    """Nothing of the person, all of the others; then both days once more, and the same again."""
-    for replay in (False, True):
-        if replay:
-            for day in DAYS:
-                run = pipeline.run(day)
-                assert run.state == "success", run.error
-        for id in (PERSON, BROWSER):
-            assert scan(pipeline, id) == Counter()
-        assert others(pipeline.facts()) == facts
-        assert others(pipeline.quarantine()) == quarantine
-        assert warehouse_of_others(pipeline) == warehouse
+    """Nothing of the person, all of the others."""
+    for id in (PERSON, BROWSER):
+        assert scan(pipeline, id) == Counter()
+    assert others(pipeline.facts()) == facts
+    assert others(pipeline.quarantine()) == quarantine
+    assert warehouse_of_others(pipeline) == warehouse
 
 
 def check_proof(pipeline: Pipeline) -> None:

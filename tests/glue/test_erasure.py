@@ -120,7 +120,7 @@ def test_tombstones_reach_an_executor_and_do_not_grow_without_end(
     for number in range(100):
         assert copy.is_user(f"u{number}") is False
     assert copy.is_user("ann")
-    assert len(copy._users) <= 10
+    assert len(copy._known) <= 10
 
 
 OTHERS = [line(user_id=f"u{n}") for n in range(50)]
