@@ -230,7 +230,7 @@ def _take_out(job: EraseJob, erased: Tombstones, s3: Any, place: Place, version:
         return
     content = answer["Body"].read()
     if not version.is_current:
-        object_versions.delete(s3, version)
+        object_versions.delete(s3, version, answer)
     elif content[:4] == PARQUET:
         object_versions.replace(s3, version, erasure.drop_rows(content, erased), answer)
     elif _is_lines(job, place, version.key):
@@ -241,7 +241,7 @@ def _take_out(job: EraseJob, erased: Tombstones, s3: Any, place: Place, version:
         body = erasure.replace_delivery_errors(content, erased)
         object_versions.replace(s3, version, body, answer)
     else:
-        object_versions.delete(s3, version)
+        object_versions.delete(s3, version, answer)
 
 
 def _content(s3: Any, version: Version) -> bytes:

@@ -12,12 +12,11 @@ KEPT = ("ContentType", "ContentEncoding", "Metadata")
 
 
 class Version(NamedTuple):
-    """One version of one object; `etag` names its bytes."""
+    """One version of one object."""
 
     bucket: str
     key: str
     id: str
-    etag: str
     is_current: bool
 
 
@@ -25,15 +24,17 @@ def list_versions(s3: Any, bucket: str) -> Iterator[Version]:
     """Every version in a bucket; delete markers have no bytes and are left out."""
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for found in page.get("Versions", ()):
-            yield Version(
-                bucket, found["Key"], found["VersionId"], found["ETag"], found["IsLatest"]
-            )
+            yield Version(bucket, found["Key"], found["VersionId"], found["IsLatest"])
 
 
 def read(s3: Any, version: Version) -> dict[str, Any] | None:
-    """GetObject's answer; None when the version has gone since it was listed."""
+    """GetObject's answer; None when the version has gone since it was listed.
+
+    Of a current version it is the current one of now: what came meanwhile may be the person's too.
+    """
+    which = {} if version.is_current else {"VersionId": version.id}
     try:
-        return s3.get_object(Bucket=version.bucket, Key=version.key, VersionId=version.id)
+        return s3.get_object(Bucket=version.bucket, Key=version.key, **which)
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("NoSuchKey", "NoSuchVersion", "404"):
             raise
@@ -45,22 +46,23 @@ def replace(s3: Any, version: Version, body: bytes, answer: dict[str, Any]) -> N
 
     Args:
         s3: a client of the bucket's region.
-        version: what was read; an object that changed since is left alone, with an error.
+        version: what was read.
         body: the new bytes.
-        answer: what `read` returned.
+        answer: what `read` returned; an object that has changed since is left alone, with an error.
     """
     kept = {name: answer[name] for name in KEPT if answer.get(name)}
     written = s3.put_object(
-        Bucket=version.bucket, Key=version.key, Body=body, IfMatch=version.etag, **kept
+        Bucket=version.bucket, Key=version.key, Body=body, IfMatch=answer["ETag"], **kept
     )
     # A bucket without versions has overwritten it already.
-    if written.get("VersionId", version.id) != version.id:
-        delete(s3, version)
+    if written.get("VersionId") != answer.get("VersionId"):
+        delete(s3, version, answer)
 
 
-def delete(s3: Any, version: Version) -> None:
-    """Delete one version for good; one that has gone is fine."""
-    s3.delete_object(Bucket=version.bucket, Key=version.key, VersionId=version.id)
+def delete(s3: Any, version: Version, answer: dict[str, Any]) -> None:
+    """Delete for good what `read` returned; a version that has gone is fine."""
+    id = answer.get("VersionId", version.id)
+    s3.delete_object(Bucket=version.bucket, Key=version.key, VersionId=id)
 
 
 def read_text(s3: Any, bucket: str, key: str) -> str | None:

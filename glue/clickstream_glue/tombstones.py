@@ -24,6 +24,8 @@ MOST_IDS: Final = 100_000
 STRING: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 # An id that was sent as a number stands between no quotes.
 BARE_ID: Final = re.compile(rb'_id\\*"\s*:\s*([^\s",}\]\\]+)')
+# A user_id that says something, also in JSON inside JSON.
+LOGGED_IN: Final = re.compile(rb'user_id\\*"\s*:\s*(?!null\b|\\*"\s*\\*")[^\s,}\]]')
 NO: Final = (0, 0)
 
 
@@ -89,8 +91,12 @@ class Tombstones:
         return sum(user for user, _ in known), sum(anonymous for _, anonymous in known)
 
     def stand_in(self, content: bytes) -> bool:
-        """Whether bytes that are no event hold an erased id, of either kind, as a value."""
-        return self.count_in(content) != NO
+        """Whether bytes that are no event are an erased person's, by the values they hold.
+
+        As in an event, an anonymous id counts for nothing beside somebody else's user id.
+        """
+        users, anonymous = self.count_in(content)
+        return bool(users or (anonymous and not LOGGED_IN.search(content)))
 
     def count_users(self, content: bytes) -> int:
         """How many values in bytes are the user id of an erased person."""

@@ -59,6 +59,12 @@ class Pipeline:
         """Run the DAG over what arrived on `day` and wait; a day that has run is cleared."""
         return AirflowClient(self._port).run(DAG_ID, day, timeout=timeout, report=print)
 
+    def erase(self, user_id: str, day: date, **form: Any) -> DagRun:
+        """Erase a user by the DAG and wait; `day` is the run's name only, `form` more values."""
+        conf = {"user_id": user_id, "confirm_user_id": user_id, "with_anonymous_ids": True, **form}
+        client = AirflowClient(self._port)
+        return client.run("clickstream_erase_user", day, conf, timeout=900, report=print)
+
     def put_raw(self, objects: dict[str, bytes]) -> None:
         """Put raw objects by their key."""
         for key, body in objects.items():

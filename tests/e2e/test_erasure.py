@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from scripts.airflow_client import AirflowClient, DagRun
 from tests.e2e.conftest import WHEN_WRITTEN, Pipeline, Row
 
 pytestmark = pytest.mark.timeout(1500)
@@ -28,7 +27,6 @@ PERSON, BROWSER = "u-e7f3-to-erase", "a-e7f3-at-home"
 SHARED = "a-e7f3-library"
 #: The person's id is a part of this one.
 NEIGHBOUR = f"{PERSON}-not"
-ERASE = "clickstream_erase_user"
 
 
 def click(number: int, day: date, **fields: Any) -> bytes:
@@ -144,12 +142,6 @@ def warehouse_of_others(pipeline: Pipeline) -> list[list[Any]]:
     )
 
 
-def erase(pipeline: Pipeline, **form: Any) -> DagRun:
-    client = AirflowClient(pipeline._port)
-    conf = {"user_id": PERSON, "confirm_user_id": PERSON, "with_anonymous_ids": True, **form}
-    return client.run(ERASE, DAYS[0], conf, timeout=900, report=print)
-
-
 def ledgers(pipeline: Pipeline) -> dict[date, Row]:
     """The newest entry of each of the days."""
     rows = pipeline.lake(pipeline.config.buckets.processed, "lake/pipeline_runs/")
@@ -178,7 +170,7 @@ def test_an_erased_person_is_nowhere_and_stays_away(pipeline: Pipeline) -> None:
     assert len(quarantine) == 1
     old_ledgers = ledgers(pipeline)
 
-    run = erase(pipeline)
+    run = pipeline.erase(PERSON, DAYS[0])
     assert run.state == "success", run.error
     check(pipeline, facts, quarantine, warehouse)
     for day in DAYS:
@@ -202,7 +194,7 @@ def test_an_erased_person_is_nowhere_and_stays_away(pipeline: Pipeline) -> None:
     assert run.state == "success", run.error
     assert scan(pipeline, PERSON) == {"clickstream-dev-raw-000000000000/clickstream": 5}
     assert ledgers(pipeline)[DAYS[1]]["erased_count"] == 2 * 6
-    run = erase(pipeline)
+    run = pipeline.erase(PERSON, DAYS[0])
     assert run.state == "success", run.error
     check(pipeline, facts, quarantine, warehouse)
 
@@ -262,7 +254,7 @@ def check_proof(pipeline: Pipeline) -> None:
 
 
 def test_a_form_that_does_not_say_the_same_twice_changes_nothing(pipeline: Pipeline) -> None:
-    run = erase(pipeline, confirm_user_id=NEIGHBOUR)
+    run = pipeline.erase(PERSON, DAYS[1], confirm_user_id=NEIGHBOUR)
     assert run.state == "failed"
     assert run.error == (
         "check_request: AirflowFailException: "

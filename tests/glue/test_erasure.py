@@ -61,11 +61,17 @@ HIS = {
     "not UTF-8": b"\xff" + line(user_id="ann"),
     "twice the key": b'{"user_id":"bob","user_id":"ann","event_type":"view"}',
     "an array": b'["ann"]',
+    "torn, his browser alone": line(anonymous_id="b-1")[:-1],
+    "torn, his browser and no user": line(user_id=None, anonymous_id="b-1")[:-1],
+    "torn, his browser and a blank user": line(user_id=" ", anonymous_id="b-1")[:-1],
     "with a byte order mark": b"\xef\xbb\xbf" + line(user_id="ann") + b"\r",
 }
 NOT_HIS = {
     "another's event": line(user_id="bob"),
     "another's, on his browser": line(user_id="bob", anonymous_id="b-1"),
+    "another's, on his browser, torn": line(user_id="bob", anonymous_id="b-1")[:-1],
+    "another's number, on his browser, torn": line(user_id=7, anonymous_id="b-1")[:-1],
+    "another's, on his browser, no time": line(user_id="bob", anonymous_id="b-1", timestamp="no"),
     "an id that begins alike": line(user_id="ann2"),
     "an anonymous id like his user id": line(anonymous_id="ann"),
     "a user id like his anonymous id": line(user_id="b-1"),
