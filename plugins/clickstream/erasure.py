@@ -100,7 +100,12 @@ def proof(
         after: what the same job found when it read everything again.
         warehouse_before: rows by table before the erasure.
         warehouse_left: rows by table after it.
+
+    Raises:
+        ValueError: the second reading is an earlier erasure's.
     """
+    if after["plan"] != plan["id"]:
+        raise ValueError("prove_lake has not run since erase_lake: clear it")
     left = {place: max(found["count"], found["values"]) for place, found in after["left"].items()}
     left |= {f"redshift/{table}": count for table, count in warehouse_left.items() if count}
     read = (
