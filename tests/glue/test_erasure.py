@@ -60,6 +60,7 @@ HIS = {
     "JSON in broken JSON": rb'{"metadata":"{\"user\":\"ann\"}"',
     "not UTF-8": b"\xff" + line(user_id="ann"),
     "twice the key": b'{"user_id":"bob","user_id":"ann","event_type":"view"}',
+    "torn, with an escaped id": line(user_id="ann")[:-1].replace(b'"ann"', rb'"a\u006en"'),
     "an array": b'["ann"]',
     "torn, his browser alone": line(anonymous_id="b-1")[:-1],
     "torn, his browser and no user": line(user_id=None, anonymous_id="b-1")[:-1],
