@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from scripts.airflow_client import AirflowClient
 from tests.e2e.conftest import WHEN_WRITTEN, Pipeline, Row
 
 pytestmark = pytest.mark.timeout(1500)
@@ -248,6 +249,10 @@ def check_proof(pipeline: Pipeline) -> None:
     assert report["before"]["raw/clickstream"]["count"] == 2 * 21
     assert report["before"]["redshift/fact_clicks"]["count"] > 0
     assert report["summary"].startswith("nothing is left of the person in ")
+    client = AirflowClient(pipeline._port)
+    audit = client.call("GET", "/eventLogs?dag_id=clickstream_erase_user&limit=100")
+    assert audit["total_entries"] > 0
+    assert PERSON not in json.dumps(audit)
     logs = [path for path in (pipeline.aws.home.parent / "airflow" / "logs").rglob("*.log")]
     assert logs
     assert [path for path in logs if stands(path.read_bytes(), PERSON)] == []

@@ -105,7 +105,9 @@ def test_the_proof_is_good_only_when_nothing_is_left_anywhere() -> None:
     assert bad["is_erased"] is False
     assert bad["summary"].startswith("raw/clickstream 2, redshift/fact_clicks 1 is left of")
     mentions = AFTER | {"left": {"raw/clickstream": {"versions": 1, "count": 0, "values": 4}}}
-    assert erasure.proof(PLAN, mentions, {}, {})["is_erased"] is False
+    told = erasure.proof(PLAN, mentions, {}, {})
+    assert told["is_erased"] is False
+    assert told["summary"].startswith("raw/clickstream 4 is left of")
 
 
 def test_a_proof_of_another_erasure_proves_nothing() -> None:
