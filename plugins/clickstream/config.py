@@ -48,6 +48,8 @@ class Prefixes:
     athena_results: str
     quality: str
     delivery_errors: str
+    tombstones: str
+    erasures: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Glue:
     database: str
     clean_job: str
     model_job: str
+    erase_job: str
     crawler: str
     log_group_prefix: str
 
@@ -98,6 +101,7 @@ class Roles:
     glue: str
     crawler: str
     redshift: str
+    eraser: str
 
 
 @dataclass(frozen=True)

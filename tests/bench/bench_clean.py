@@ -46,6 +46,7 @@ def main() -> None:
             f"--raw-path=file:{folder}/raw/",
             f"--lake-path=file:{folder}/spark/",
             f"--quarantine-path=file:{folder}/spark/quarantine/",
+            f"--tombstones-path=file:{folder}/tombstones/",
         )
         sql_seconds, _ = run(
             ROOT / "tests" / "bench" / "clean_in_duckdb.py", folder / "raw", folder / "duckdb"

@@ -61,6 +61,12 @@ class Pipeline:
         """Its Airflow's REST API."""
         return AirflowClient(self._port)
 
+    def erase(self, user_id: str, day: date, **form: Any) -> DagRun:
+        """Erase a user by the DAG and wait; `day` is the run's name only, `form` more values."""
+        conf = {"user_id": user_id, "confirm_user_id": user_id, "with_anonymous_ids": True, **form}
+        client = AirflowClient(self._port)
+        return client.run("clickstream_erase_user", day, conf, timeout=900, report=print)
+
     def put_raw(self, objects: dict[str, bytes]) -> None:
         """Put raw objects by their key."""
         for key, body in objects.items():

@@ -124,7 +124,8 @@ def test_every_line_is_accounted_for_and_both_engines_agree(
     assert ledger["line_count"] == lines
     assert ledger["residual"] == 0
     assert lines == sum(
-        ledger[f"{kind}_count"] for kind in ("loaded", "duplicate", "quarantined", "blank")
+        ledger[f"{kind}_count"]
+        for kind in ("loaded", "duplicate", "quarantined", "blank", "erased")
     )
     facts = of_day(pipeline.facts(), DIRTY_DAY)
     loaded = redshift_day(pipeline, DIRTY_DAY)

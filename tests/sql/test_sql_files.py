@@ -38,6 +38,8 @@ VALUES = {
     "first_date": "2026-11-20",
     "last_date": "2026-11-21",
     "arrival_date": "2026-11-20",
+    "table": "fact_clicks",
+    "person": "sha2('salt:user:' || user_id, 256) IN ('0')",
 }
 DOCUMENT = (ROOT / "docs" / "data-model.md").read_text(encoding="utf-8")
 #: Files that say so of themselves.
