@@ -206,8 +206,7 @@ def test_the_checks_are_evaluated_in_athena(lake: Lake, entry: ledger.LedgerEntr
     found = quality.checks(quality.check_events(lake.config, INTERVAL, entry))
     assert {check.table for check in found} == {"fact_clicks", "pipeline_runs"}
     assert [str(check) for check in found if not check.is_success] == []
-    (rows,) = (check.observed for check in found if "row_count" in check.expectation)
-    assert rows == "14"
+    assert {check.observed for check in found} == {"as it should be"}
 
 
 def test_a_double_event_in_the_lake_fails_before_the_load(

@@ -435,7 +435,7 @@ class Lakehouse:
         )
         tables.create_tables(CONFIG, aws.client)
         for name, rows in self.shop.rows.items():
-            self._put(name, rows)
+            self.put(name, rows)
         self.load()
 
     def load(self) -> None:
@@ -522,7 +522,7 @@ class Lakehouse:
             for row in answer["Rows"][1:]
         ]
 
-    def _put(self, name: str, rows: list[Row]) -> None:
+    def put(self, name: str, rows: list[Row]) -> None:
         """Write the rows as Glue does: a folder for each partition, and tell the catalog."""
         described = self.aws.client("glue").get_table(DatabaseName=CONFIG.glue.database, Name=name)
         table = described["Table"]
