@@ -37,8 +37,8 @@ class Pipeline:
         self.aws, self.config = aws, Config.from_environment({})
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self._home = folder / "airflow"
+            self.port = probe.getsockname()[1]
+        self.airflow_home = folder / "airflow"
         self._environment = {**os.environ, "CLICKSTREAM_REPORT_FOLDER": str(folder / "reports")}
         self.reports = folder / "reports"
 
@@ -46,8 +46,8 @@ class Pipeline:
         """Start or stop this pipeline's Airflow."""
         subprocess.run(
             [
-                *(sys.executable, "-m", "scripts.airflow_server", "--home", self._home),
-                *("--port", str(self._port), "--aws-endpoint", self.aws.endpoint, command),
+                *(sys.executable, "-m", "scripts.airflow_server", "--home", self.airflow_home),
+                *("--port", str(self.port), "--aws-endpoint", self.aws.endpoint, command),
             ],
             cwd=ROOT,
             env=self._environment,
@@ -57,12 +57,12 @@ class Pipeline:
 
     def run(self, day: date, timeout: float = 600) -> DagRun:
         """Run the DAG over what arrived on `day` and wait; a day that has run is cleared."""
-        return AirflowClient(self._port).run(DAG_ID, day, timeout=timeout, report=print)
+        return AirflowClient(self.port).run(DAG_ID, day, timeout=timeout, report=print)
 
     def erase(self, user_id: str, day: date, **form: Any) -> DagRun:
         """Erase a user by the DAG and wait; `day` is the run's name only, `form` more values."""
         conf = {"user_id": user_id, "confirm_user_id": user_id, "with_anonymous_ids": True, **form}
-        client = AirflowClient(self._port)
+        client = AirflowClient(self.port)
         return client.run("clickstream_erase_user", day, conf, timeout=900, report=print)
 
     def put_raw(self, objects: dict[str, bytes]) -> None:

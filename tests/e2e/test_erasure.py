@@ -248,11 +248,11 @@ def check_proof(pipeline: Pipeline) -> None:
     assert report["before"]["raw/clickstream"]["count"] == 2 * 21
     assert report["before"]["redshift/fact_clicks"]["count"] > 0
     assert report["summary"].startswith("nothing is left of the person in ")
-    client = AirflowClient(pipeline._port)
+    client = AirflowClient(pipeline.port)
     audit = client.call("GET", "/eventLogs?dag_id=clickstream_erase_user&limit=100")
     assert audit["total_entries"] > 0
     assert PERSON not in json.dumps(audit)
-    logs = [path for path in (pipeline.aws.home.parent / "airflow" / "logs").rglob("*.log")]
+    logs = list((pipeline.airflow_home / "logs").rglob("*.log"))
     assert logs
     assert [path for path in logs if stands(path.read_bytes(), PERSON)] == []
 
