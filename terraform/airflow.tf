@@ -76,7 +76,7 @@ data "aws_iam_policy_document" "airflow" {
   statement {
     sid       = "NameErasedUsersByDigest"
     actions   = ["s3:GetObject"]
-    resources = ["${module.buckets.arns.artifacts}/${aws_s3_object.salt.key}"]
+    resources = [local.tombstone_objects]
   }
 
   statement {

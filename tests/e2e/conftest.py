@@ -35,8 +35,8 @@ class Pipeline:
         self.aws, self.config = aws, Config.from_environment({})
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self._home = folder / "airflow"
+            self.port = probe.getsockname()[1]
+        self.airflow_home = folder / "airflow"
         self._environment = {**os.environ, "CLICKSTREAM_REPORT_FOLDER": str(folder / "reports")}
         self.reports = folder / "reports"
 
@@ -44,8 +44,8 @@ class Pipeline:
         """Start or stop this pipeline's Airflow."""
         subprocess.run(
             [
-                *(sys.executable, "-m", "scripts.airflow_server", "--home", self._home),
-                *("--port", str(self._port), "--aws-endpoint", self.aws.endpoint, command),
+                *(sys.executable, "-m", "scripts.airflow_server", "--home", self.airflow_home),
+                *("--port", str(self.port), "--aws-endpoint", self.aws.endpoint, command),
             ],
             cwd=ROOT,
             env=self._environment,
@@ -59,12 +59,12 @@ class Pipeline:
 
     def client(self) -> AirflowClient:
         """Its Airflow's REST API."""
-        return AirflowClient(self._port)
+        return AirflowClient(self.port)
 
     def erase(self, user_id: str, day: date, **form: Any) -> DagRun:
         """Erase a user by the DAG and wait; `day` is the run's name only, `form` more values."""
         conf = {"user_id": user_id, "confirm_user_id": user_id, "with_anonymous_ids": True, **form}
-        client = AirflowClient(self._port)
+        client = self.client()
         return client.run("clickstream_erase_user", day, conf, timeout=900, report=print)
 
     def put_raw(self, objects: dict[str, bytes]) -> None:

@@ -31,6 +31,8 @@ AWS_ALONE_NEEDS = {
     ("airflow", "glue:GetDatabase"): "Athena asks for the database before the table",
     ("airflow", "s3:ListBucket"): "Athena looks whether the results bucket is there",
     ("airflow", "glue:BatchCreatePartition"): "partitions of the lake that the crawler has missed",
+    ("airflow", "glue:GetJobRuns"): "a task that is tried again looks for the run it has started",
+    ("eraser", "s3:GetObjectVersion"): "scripts that an upload has replaced",
     ("crawler", "glue:BatchGetPartition"): "AWS's crawler compares partitions before it adds any",
     ("crawler", "glue:UpdateTable"): "a column that is new",
     ("firehose", "s3:AbortMultipartUpload"): "large objects go up in parts",

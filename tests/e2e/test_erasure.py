@@ -7,6 +7,7 @@ in whatever a table can be cast to. It is seen to find the person before.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import zlib
 from collections import Counter
@@ -235,13 +236,11 @@ def check(
 
 def check_proof(pipeline: Pipeline) -> None:
     """The report says so, without naming anybody; nor do Airflow's logs."""
-    s3, bucket = pipeline.aws.client("s3"), pipeline.config.buckets.results
-    (key,) = (
-        item["Key"]
-        for item in s3.list_objects_v2(Bucket=bucket, Prefix="erasures/")["Contents"]
-        if item["Key"].endswith("/proof.json")
-    )
-    report = json.load(s3.get_object(Bucket=bucket, Key=key)["Body"])
+    s3, buckets = pipeline.aws.client("s3"), pipeline.config.buckets
+    salt = s3.get_object(Bucket=buckets.artifacts, Key="tombstones/salt")["Body"].read().decode()
+    digest = hashlib.sha256(f"{salt}:user:{PERSON}".encode()).hexdigest()
+    key = f"erasures/{digest}/proof.json"
+    report = json.load(s3.get_object(Bucket=buckets.results, Key=key)["Body"])
     assert report["is_erased"] is True
     assert report["left"] == {}
     assert report["days"] == [str(day) for day in DAYS]
@@ -249,11 +248,11 @@ def check_proof(pipeline: Pipeline) -> None:
     assert report["before"]["raw/clickstream"]["count"] == 2 * 21
     assert report["before"]["redshift/fact_clicks"]["count"] > 0
     assert report["summary"].startswith("nothing is left of the person in ")
-    client = AirflowClient(pipeline._port)
+    client = AirflowClient(pipeline.port)
     audit = client.call("GET", "/eventLogs?dag_id=clickstream_erase_user&limit=100")
     assert audit["total_entries"] > 0
     assert PERSON not in json.dumps(audit)
-    logs = [path for path in (pipeline.aws.home.parent / "airflow" / "logs").rglob("*.log")]
+    logs = list((pipeline.airflow_home / "logs").rglob("*.log"))
     assert logs
     assert [path for path in logs if stands(path.read_bytes(), PERSON)] == []
 
