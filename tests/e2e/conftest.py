@@ -57,7 +57,12 @@ class Pipeline:
 
     def run(self, day: date, timeout: float = 600) -> DagRun:
         """Run the DAG over what arrived on `day` and wait; a day that has run is cleared."""
-        return AirflowClient(self._port).run(DAG_ID, day, timeout=timeout, report=print)
+        return self.client.run(DAG_ID, day, timeout=timeout, report=print)
+
+    @property
+    def client(self) -> AirflowClient:
+        """A client of this pipeline's Airflow."""
+        return AirflowClient(self._port)
 
     def put_raw(self, objects: dict[str, bytes]) -> None:
         """Put raw objects by their key."""
