@@ -39,6 +39,15 @@ SITE_HOSTS = "shop.example"
 CURRENCY = "USD"
 ATHENA_CUTOFF_BYTES = 10 << 30
 REDSHIFT_BASE_CAPACITY = 8
+#: What goes after how many days: a prefix's objects, or ("" stands for all) older versions.
+RETENTION = {
+    "raw": [("", 30), ("clickstream/", 400)],
+    "processed": [("", 7)],
+    "artifacts": [("", 90)],
+    "results": [("", 1), ("athena/", 30)],
+    "errors": [("", 7), ("quarantine/", 400)],
+}
+TORN_UPLOAD_DAYS = 7
 _INTERVAL = "CLICKSTREAM_FIREHOSE_INTERVAL_SECONDS"
 _HOURS = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/hour=!{timestamp:HH}/"
 _NOT_FOUND = (
@@ -132,6 +141,11 @@ class _Provisioner:
             s3.put_public_access_block(
                 Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(private, True)
             )
+        for part, rules in RETENTION.items():
+            s3.put_bucket_lifecycle_configuration(
+                Bucket=getattr(self._names.buckets, part),
+                LifecycleConfiguration={"Rules": [_life_cycle(*rule) for rule in rules]},
+            )
         # Raw is what everything else can be made from again.
         s3.put_bucket_versioning(
             Bucket=self._names.buckets.raw, VersioningConfiguration={"Status": "Enabled"}
@@ -222,14 +236,13 @@ class _Provisioner:
     def _jobs(self) -> None:
         glue, names = self._context.client("glue"), self._names
         scripts = f"s3://{names.buckets.artifacts}/{names.prefixes.scripts}"
-        clean = {
-            "--raw-path": f"s3://{names.buckets.raw}/{names.prefixes.raw}",
-            "--quarantine-path": f"s3://{names.buckets.errors}/{names.prefixes.quarantine}",
-        }
+        compact = {"--quarantine-path": f"s3://{names.buckets.errors}/{names.prefixes.quarantine}"}
+        clean = {"--raw-path": f"s3://{names.buckets.raw}/{names.prefixes.raw}", **compact}
         model = {"--site-hosts": SITE_HOSTS, "--currency": CURRENCY}
         for name, script, arguments in (
             (names.glue.clean_job, "clean_events.py", clean),
             (names.glue.model_job, "build_model.py", model),
+            (names.glue.compact_job, "compact_lake.py", compact),
         ):
             job = {
                 "Role": self._role(names.roles.glue),
@@ -333,6 +346,22 @@ class _Provisioner:
 
     def _tables(self) -> None:
         self._done["SQL files applied"] = create_tables(self._names, self._context.client)
+
+
+def _life_cycle(prefix: str, days: int) -> dict[str, Any]:
+    rule = {
+        "ID": f"expire-{prefix.rstrip('/')}" if prefix else "tidy",
+        "Status": "Enabled",
+        "Filter": {"Prefix": prefix},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": TORN_UPLOAD_DAYS},
+    }
+    if prefix:
+        return {**rule, "Expiration": {"Days": days}}
+    return {
+        **rule,
+        "NoncurrentVersionExpiration": {"NoncurrentDays": days},
+        "Expiration": {"ExpiredObjectDeleteMarker": True},
+    }
 
 
 def _service(name: str) -> dict[str, str]:

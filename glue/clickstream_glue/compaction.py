@@ -179,7 +179,9 @@ def _rewrite(spark: SparkSession, rewrite: Rewrite, pending: str) -> None:
             f"another job writes to {rewrite.folder}, whose files were kept; compaction wants the "
             "lake for itself, so wait for that job and run it again"
         )
-    storage.delete_files(spark, [*old, note])
+    storage.delete_files(spark, old)
+    # Not with the others: as long as one of them is there, the note must be.
+    storage.delete_files(spark, [note])
     storage.delete_folder(spark, staged)
 
 

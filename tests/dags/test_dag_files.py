@@ -14,10 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
 #: Every DAG, by name: a file that is added or lost must be noticed.
-DAGS = ["clickstream_daily", "clickstream_replay_quarantine"]
+DAGS = ["clickstream_daily", "clickstream_maintenance", "clickstream_replay_quarantine"]
 #: Those that only a person starts.
 ON_DEMAND = ["clickstream_replay_quarantine"]
-VERBS = "build|resolve|wait|repair|clean|crawl|read|check|load|publish|count|replay"
+VERBS = "build|resolve|wait|repair|clean|crawl|read|check|load|publish|count|replay|compact|expire"
 HEAVY = ("great_expectations", "pandas", "pyathena", "pyspark", "duckdb")
 
 PARSE = """
@@ -57,7 +57,7 @@ print(json.dumps({
                     ),
                     "downstream": sorted(task.downstream_task_ids),
                     "is_teardown": task.is_teardown,
-                    "trigger_rule": str(task.trigger_rule),
+                    "trigger_rule": task.trigger_rule.value,
                     "on_failure_fail_dagrun": task.on_failure_fail_dagrun,
                 }
                 for task in dag.tasks
