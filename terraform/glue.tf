@@ -9,7 +9,7 @@ locals {
   lake_tables   = "${local.glue_arn}:table/${local.names.glue.database}/*"
   raw_database  = "${local.glue_arn}:database/${local.names.glue.raw_database}"
   raw_tables    = "${local.glue_arn}:table/${local.names.glue.raw_database}/*"
-  glue_scripts   = "${local.s3_uris.artifacts}/${local.names.prefixes.scripts}"
+  glue_scripts  = "${local.s3_uris.artifacts}/${local.names.prefixes.scripts}"
   # By the name of the script.
   glue_jobs = {
     clean_events = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clickstream.defaults import LAKE_POOL, LAKE_SLOTS, POOLS_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
@@ -57,6 +58,7 @@ print(json.dumps({
                     ),
                     "downstream": sorted(task.downstream_task_ids),
                     "is_teardown": task.is_teardown,
+                    "pool": [task.pool, task.pool_slots],
                     "trigger_rule": task.trigger_rule.value,
                     "on_failure_fail_dagrun": task.on_failure_fail_dagrun,
                 }
@@ -152,6 +154,17 @@ def test_every_task_has_a_verb_retries_back_off_and_a_timeout(dag: dict[str, Any
         assert task["backs_off"], name
         assert task["timeout"], name
         assert task["deferrable"] is not False, name
+
+
+def test_every_task_holds_a_slot_of_the_lake_and_compaction_all_of_them(
+    dag: dict[str, Any],
+) -> None:
+    # A deferred task must go on holding its slot: its job runs.
+    assert json.loads(POOLS_FILE.read_text())[LAKE_POOL]["include_deferred"] is True
+    slots = {name: LAKE_SLOTS if name == "compact_lake" else 1 for name in dag["tasks"]}
+    assert {name: task["pool"] for name, task in dag["tasks"].items()} == {
+        name: [LAKE_POOL, number] for name, number in slots.items()
+    }
 
 
 def test_a_failure_before_the_report_leaves_the_run_red(dag: dict[str, Any]) -> None:
