@@ -39,13 +39,14 @@ SITE_HOSTS = "shop.example"
 CURRENCY = "USD"
 ATHENA_CUTOFF_BYTES = 10 << 30
 REDSHIFT_BASE_CAPACITY = 8
+RAW_DAYS = 90
 #: What goes after how many days: a prefix's objects, or ("" stands for all) older versions.
 RETENTION = {
-    "raw": [("", 30), ("clickstream/", 400)],
+    "raw": [("", 30), ("clickstream/", RAW_DAYS)],
     "processed": [("", 7)],
     "artifacts": [("", 90)],
     "results": [("", 1), ("athena/", 30)],
-    "errors": [("", 7), ("quarantine/", 400)],
+    "errors": [("", 7), ("quarantine/", RAW_DAYS)],
 }
 TORN_UPLOAD_DAYS = 7
 _INTERVAL = "CLICKSTREAM_FIREHOSE_INTERVAL_SECONDS"

@@ -85,13 +85,7 @@ def compare(request: Request, before: list[Row], after: list[Row]) -> dict[str, 
     """
     replayed = days(request, before)
     was, is_now = (
-        Counter(
-            {
-                (row["day"], row["reason"]): row["line_count"]
-                for row in rows
-                if row["day"] in replayed
-            }
-        )
+        Counter({(row["day"], row["reason"]): row["line_count"] for row in rows})
         for rows in (before, after)
     )
     changes = [

@@ -4,67 +4,62 @@ from __future__ import annotations
 
 import io
 import threading
-from datetime import date
+import time
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from scripts.airflow_client import DagRun
 from tests.e2e.conftest import DAG_ID, Pipeline
-from tests.e2e.test_pipeline import digest, of_day, raw_objects, redshift_day, wait_for_running_job
+from tests.e2e.test_pipeline import digest
+from tests.plugins.test_on_embedded_aws import FACT, event
 
 pytestmark = pytest.mark.timeout(900)
 
 MAINTENANCE = "clickstream_maintenance"
-DAY = date(2026, 8, 10)
+HOUR = datetime(2026, 8, 10, 7)
+#: Nothing ever arrives on it: its daily run waits for raw objects, deferred.
+EMPTY_DAY = date(2026, 8, 20)
 
 
-@pytest.fixture(scope="module")
-def small_files(pipeline: Pipeline) -> int:
-    """A cleaned day whose files have been cut into pieces; how many files its facts have now."""
-    pipeline.put_raw(raw_objects(DAY, events=300, seed=11))
-    run = pipeline.run(DAY)
-    assert run.state == "success", run.error
+def put_small_files(pipeline: Pipeline, hour: datetime) -> str:
+    """Three files of an event hour, as three late arrivals may leave them; their folder."""
+    folder = f"fact_clicks/year={hour.year}/month={hour.month}/day={hour.day}/hour={hour.hour}/"
+    prefix = f"{pipeline.config.prefixes.lake}{folder}"
+    for number in range(3):
+        rows = [event(10 * number + n, hour) for n in range(5)]
+        body = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, schema=FACT), body)
+        pipeline.aws.client("s3").put_object(
+            Bucket=pipeline.config.buckets.processed,
+            Key=f"{prefix}part-{number}.parquet",
+            Body=body.getvalue(),
+        )
+    return prefix
+
+
+def files(pipeline: Pipeline, prefix: str) -> list[str]:
     s3, bucket = pipeline.aws.client("s3"), pipeline.config.buckets.processed
-    for key in keys(pipeline):
-        table = pq.read_table(io.BytesIO(s3.get_object(Bucket=bucket, Key=key)["Body"].read()))
-        for piece in range(3):
-            body = io.BytesIO()
-            pq.write_table(table.take(range(piece, table.num_rows, 3)), body)
-            name = key.replace("part-", f"part-{piece}-")
-            s3.put_object(Bucket=bucket, Key=name, Body=body.getvalue())
-        s3.delete_object(Bucket=bucket, Key=key)
-    return len(keys(pipeline))
+    found = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+    return [item["Key"] for item in found]
 
 
-def keys(pipeline: Pipeline) -> list[str]:
-    """The files of the day's event hours."""
-    s3, bucket = pipeline.aws.client("s3"), pipeline.config.buckets.processed
-    prefix = f"{pipeline.config.prefixes.lake}fact_clicks/year={DAY.year}/month={DAY.month}/"
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return [item["Key"] for page in pages for item in page.get("Contents", [])]
+def maintain(pipeline: Pipeline, day: date) -> DagRun:
+    return pipeline.client.run(MAINTENANCE, day, timeout=600, report=print)
 
 
-def maintain(pipeline: Pipeline) -> DagRun:
-    form = {"is_dry_run": False}
-    run = pipeline.client.run(MAINTENANCE, DAY, form, timeout=600, report=print)
-    assert run.state == "success", run.error
-    return run
-
-
-def tasks(pipeline: Pipeline, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-    path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=200"
-    return pipeline.client.call("GET", path)["task_instances"]
-
-
-def test_small_files_become_few_and_no_row_changes(pipeline: Pipeline, small_files: int) -> None:
-    hours = {key.rpartition("/")[0] for key in keys(pipeline)}
-    assert small_files == 3 * len(hours) > 3
+def test_small_files_become_one_and_no_row_changes(pipeline: Pipeline) -> None:
+    prefix = put_small_files(pipeline, HOUR)
     before = digest(pipeline.facts()), digest(pipeline.quarantine())
-    run = maintain(pipeline)
-    assert len(keys(pipeline)) == len(hours)
+    run = maintain(pipeline, HOUR.date())
+    assert run.state == "success", run.error
+    assert len(files(pipeline, prefix)) == 1
     assert (digest(pipeline.facts()), digest(pipeline.quarantine())) == before
+    assert files(pipeline, f"{pipeline.config.prefixes.lake}_pending/compact/") == []
     # Nothing is a day old yet, so the rules of no bucket ask for anything.
     path = f"/dags/{MAINTENANCE}/dagRuns/{run.run_id}/taskInstances/expire_objects/xcomEntries"
     gone = pipeline.client.call("GET", f"{path}/return_value?stringify=false")["value"]
@@ -73,30 +68,53 @@ def test_small_files_become_few_and_no_row_changes(pipeline: Pipeline, small_fil
     assert {sum(expired.values()) for expired in gone.values()} == {0}
 
 
-def test_a_daily_run_and_the_compaction_wait_for_each_other(
-    pipeline: Pipeline, small_files: int
-) -> None:
-    before = digest(pipeline.facts()), redshift_day(pipeline, DAY)
+def test_compaction_waits_for_a_deferred_task_and_others_wait_for_it(pipeline: Pipeline) -> None:
+    put_small_files(pipeline, HOUR + timedelta(hours=1))
+    start_daily(pipeline, "before")
+    wait_until(lambda: task(pipeline, DAG_ID, "before", "wait_for_raw")["state"] == "deferred")
     ended: list[DagRun] = []
-    daily = threading.Thread(target=lambda: ended.append(pipeline.run(DAY)))
-    daily.start()
-    wait_for_running_job(pipeline)  # its task is deferred, and still holds its slot
-    upkeep = maintain(pipeline)
-    daily.join(timeout=600)
+    day = HOUR.date() + timedelta(days=1)
+    upkeep = threading.Thread(target=lambda: ended.append(maintain(pipeline, day)))
+    upkeep.start()
+
+    def compaction() -> dict[str, Any]:
+        runs = pipeline.client.call("GET", f"/dags/{MAINTENANCE}/dagRuns?order_by=-run_after")
+        run = next(r for r in runs["dag_runs"] if r["logical_date"].startswith(str(day)))
+        return task(pipeline, MAINTENANCE, run["dag_run_id"], "compact_lake")
+
+    time.sleep(5)
+    wait_until(lambda: compaction()["state"] == "scheduled")
+    time.sleep(5)
+    assert compaction()["state"] == "scheduled"
+    stop_daily(pipeline, "before")
+    wait_until(lambda: compaction()["state"] == "deferred")
+    start_daily(pipeline, "after")
+    upkeep.join(timeout=600)
     assert [run.state for run in ended] == ["success"], ended
-    (compaction,) = (
-        task
-        for task in tasks(pipeline, MAINTENANCE, upkeep.run_id)
-        if task["task_id"] == "compact_lake"
-    )
-    others = tasks(pipeline, DAG_ID, ended[0].run_id)
-    assert len(others) > 10
-    beside = [
-        task["task_id"]
-        for task in others
-        if task["start_date"] < compaction["end_date"]
-        and compaction["start_date"] < task["end_date"]
-    ]
-    assert beside == []
-    assert (digest(pipeline.facts()), redshift_day(pipeline, DAY)) == before
-    assert len(of_day(pipeline.facts(), DAY)) == len(before[1])
+    wait_until(lambda: task(pipeline, DAG_ID, "after", "resolve_interval")["state"] == "success")
+    first = task(pipeline, DAG_ID, "after", "resolve_interval")
+    stop_daily(pipeline, "after")
+    assert compaction()["end_date"] <= first["start_date"]
+
+
+def start_daily(pipeline: Pipeline, run_id: str) -> None:
+    client = pipeline.client
+    client.call("PATCH", f"/dags/{DAG_ID}?update_mask=is_paused", {"is_paused": False})
+    run = {"dag_run_id": run_id, "logical_date": None, "conf": {"date": str(EMPTY_DAY)}}
+    client.call("POST", f"/dags/{DAG_ID}/dagRuns", run)
+
+
+def stop_daily(pipeline: Pipeline, run_id: str) -> None:
+    pipeline.client.call("PATCH", f"/dags/{DAG_ID}/dagRuns/{run_id}", {"state": "failed"})
+
+
+def task(pipeline: Pipeline, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+    path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+    return pipeline.client.call("GET", path)
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while not is_true():
+        assert time.monotonic() < deadline, "it did not come true within 240 s"
+        time.sleep(0.5)

@@ -62,7 +62,7 @@ class Lake:
         """The rows of each partition as a reader finds them, in an order of their own."""
         found: dict[str, list[str]] = {}
         for name in self.files():
-            if "/_" not in name:
+            if name.endswith(".parquet") and "/_" not in name:
                 rows = pq.ParquetFile(self.folder / name).read().to_pylist()
                 partition = found.setdefault(name.rpartition("/")[0], [])
                 partition += (json.dumps(row, default=str, sort_keys=True) for row in rows)
@@ -177,6 +177,26 @@ def test_a_file_without_a_newer_column_joins_those_that_have_it(lake: Lake) -> N
     lake.put("lake/dim", "day=1", [(2, "x")], "a int, b string")
     lake.run(tables=("dim",))
     assert lake.rows()["lake/dim/day=1"] == ['{"a": 1, "b": null}', '{"a": 2, "b": "x"}']
+
+
+def test_the_digest_sees_every_change_but_the_order(spark: SparkSession) -> None:
+    schema = "a string, b string, c map<string,string>, d array<string>"
+    rows = [("x", None, {"k": None}, [None, "y"]), ("x", "z", None, [])]
+
+    def digest(rows: list[Any]) -> tuple[int, int]:
+        return compaction.digest(spark.createDataFrame(rows, schema))
+
+    assert digest(rows) == digest(rows[::-1])
+    assert digest([]) == (0, 0)
+    for change in (
+        [(None, "x", {"k": None}, [None, "y"]), rows[1]],
+        [("x", None, {}, [None, "y"]), rows[1]],
+        [("x", None, {"k": None}, ["y", None]), rows[1]],
+        [("x", None, {"k": None}, [None, "y"]), ("x", "z", None, None)],
+        [rows[0], rows[0]],
+        [*rows, rows[0]],
+    ):
+        assert digest(change) != digest(rows), change
 
 
 Breaking = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -313,7 +333,7 @@ def test_a_clean_run_heals_before_it_reads(
         clean.put(hour, f"ok-{number}.gz", b"\n".join(test_clean.dirty_lines(number, 40)))
     clean.run(*test_clean.WHOLE)
     lake = Lake(spark, tmp_path)
-    for path in (tmp_path / "lake" / "fact_clicks").rglob("*.parquet"):
+    for path in list((tmp_path / "lake" / "fact_clicks").rglob("*.parquet")):
         table = pq.read_table(path, partitioning=None)
         half = table.num_rows // 2
         pq.write_table(table.slice(half), path.with_name("half.parquet"))
@@ -337,6 +357,19 @@ def fact_rows(lake: Lake) -> dict[str, list[str]]:
 
 def raise_killed(*_: Any) -> None:
     raise Killed
+
+
+def test_files_that_are_not_in_place_yet_are_no_part_of_the_table(
+    spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = f"file:{lake.folder}/quarantine/"
+    before = storage.files_in(spark, root, [""])
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "rename", raise_killed)
+        with pytest.raises(Killed):
+            lake.run(tables=("quarantine",))
+    assert [name for name in lake.files() if "quarantine/_pending" in name and "parquet" in name]
+    assert storage.files_in(spark, root, [""]) == before
 
 
 def test_a_writer_beside_it_is_noticed_and_nothing_is_deleted(

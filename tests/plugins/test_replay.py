@@ -41,7 +41,7 @@ def test_the_report_counts_what_was_asked_for_and_lists_every_reason_of_the_repl
         # Mended for one reason, two of the lines were refused for another.
         ("2026-11-20", "NUMERIC", 2),
         ("2026-11-20", "TYPE", 5),
-        ("2026-11-21", "TYPE", 1),
+        ("2026-11-21", "TYPE", 1),  # not replayed
     )
     report = replay.compare(ASKED, BEFORE, after)
     assert (report["before"], report["after"], report["mended"]) == (7, 1, 6)
