@@ -89,6 +89,9 @@ terraform-check: $(DEV_ENV) $(LOCALAWS_ENV) $(CHECK_ENV) ## checkov, the policy 
 terraform-local: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## terraform/ applied to an embedded AWS of its own, used and destroyed
 	@PYTHONPATH=plugins $(RUN) scripts.terraform_local
 
+backfill-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Airflow's backfill of 30 days, two runs at a time, against one run (an hour)
+	@PYTHONPATH=plugins $(RUN) tests.e2e.backfill
+
 bench: $(DEV_ENV) $(LOCALAWS_ENV) ## Measure the speeds that the README names (minutes, on a lake of its own)
 	@$(LOCALAWS) --home build/bench reset >/dev/null
 	@$(LOCALAWS) --home build/bench start
@@ -150,4 +153,4 @@ $(CHECK_ENV): requirements/check.txt requirements/build.txt $(TOOLS_ENV)
 	@$(PYTHON) scripts/bootstrap.py .venv-check requirements/check.txt
 	@touch $@
 
-.PHONY: demo up down status logs aws provision deploy destroy env test lint terraform-check terraform-local bench format lock docs clean clean-all help
+.PHONY: demo up down status logs aws provision deploy destroy env test lint terraform-check terraform-local backfill-check bench format lock docs clean clean-all help

@@ -42,9 +42,9 @@ from clickstream import tasks
 from clickstream.assets import FACT_CLICKS
 from clickstream.config import Config
 from clickstream.defaults import default_args
-from clickstream.model_run import DAILY_TABLES, WAREHOUSE_TABLES
+from clickstream.model_run import DAILY_TABLES, VIEWS, WAREHOUSE_TABLES
 from clickstream.operators import ExistingGlueJobOperator, RawObjectSensor
-from clickstream.sql_files import loads, repairs
+from clickstream.sql_files import loads, refreshes, repairs
 
 CONFIG = Config.from_environment()
 POLL = CONFIG.settings.poll_seconds
@@ -145,6 +145,9 @@ def clickstream_daily() -> None:
     load_redshift = RedshiftDataOperator.partial(
         task_id="load_redshift", outlets=[FACT_CLICKS], **REDSHIFT
     ).expand(sql=loads("fact_clicks", *WAREHOUSE_TABLES))
+    refresh_views = RedshiftDataOperator.partial(task_id="refresh_views", **REDSHIFT).expand(
+        sql=refreshes(*VIEWS)
+    )
     check_agreement = tasks.check_agreement()
     # A teardown runs whatever failed before it and does not hide that it failed.
     publish_report = tasks.publish_report().as_teardown()
@@ -166,6 +169,7 @@ def clickstream_daily() -> None:
         check_model_partitions,
         check_model,
         load_redshift,
+        refresh_views,
         check_agreement,
         publish_report,
     )

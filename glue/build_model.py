@@ -14,8 +14,19 @@ from dataclasses import asdict
 from datetime import datetime
 
 from clickstream_glue.arguments import Parser, positive
-from clickstream_glue.model import ModelJob, run
+from clickstream_glue.model import MAX_PAUSE_MINUTES, ModelJob, run
 from pyspark.sql import SparkSession
+
+
+def pause(text: str) -> int:
+    """Reads the minutes of silence that end a session."""
+    minutes = positive(text)
+    if minutes > MAX_PAUSE_MINUTES:
+        raise argparse.ArgumentTypeError(
+            f"{text} is too long a pause: {MAX_PAUSE_MINUTES} minutes at most, so that one hour "
+            "tells what was under way at midnight"
+        )
+    return minutes
 
 
 def currency(text: str) -> str:
@@ -33,7 +44,7 @@ def hosts(text: str) -> tuple[str, ...]:
 def read_arguments(arguments: Sequence[str]) -> ModelJob:
     """Reads the job's arguments."""
     parser = Parser("build_model", __doc__)
-    parser.add_argument("--session-timeout-minutes", type=positive, default=30)
+    parser.add_argument("--session-timeout-minutes", type=pause, default=30)
     parser.add_argument("--attribution-days", type=positive, default=30, help="how far back")
     parser.add_argument(
         "--currency", type=currency, default="USD", help="that revenue is reported in"

@@ -23,6 +23,7 @@ def read_arguments(arguments: Sequence[str]) -> CleanJob:
     parser = Parser("clean_events", __doc__)
     parser.add_argument("--raw-path", type=folder, required=True)
     parser.add_argument("--quarantine-path", type=folder, required=True)
+    parser.add_argument("--tombstones-path", type=folder, required=True, help="who was erased")
     parser.add_argument("--files-per-hour", type=positive, default=1, help="per event hour")
     parser.add_argument("--max-line-bytes", type=positive, default=MAX_LINE_BYTES)
     return CleanJob(**parser.read(arguments))

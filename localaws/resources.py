@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections import Counter
@@ -37,6 +38,8 @@ JOB_TIMEOUT_MINUTES = 60
 # As in terraform/variables.tf.
 SITE_HOSTS = "shop.example"
 CURRENCY = "USD"
+#: It reads all that there is.
+ERASE_TIMEOUT_MINUTES = 24 * 60
 ATHENA_CUTOFF_BYTES = 10 << 30
 REDSHIFT_BASE_CAPACITY = 8
 RAW_DAYS = 90
@@ -99,6 +102,7 @@ class _Provisioner:
             ("Firehose streams", self._firehose),
             ("Glue databases", self._databases),
             ("Code", self._code),
+            ("Salt", self._salt),
             ("Glue jobs", self._jobs),
             ("Glue crawlers", self._crawler),
             ("Athena work groups", self._athena),
@@ -155,7 +159,8 @@ class _Provisioner:
     def _roles(self) -> None:
         iam = self._context.client("iam")
         account = {"AWS": f"arn:aws:iam::{self._context.account}:root"}
-        principals = {"airflow": account, "producer": account, "crawler": _service("glue")}
+        principals = {"airflow": account, "producer": account}
+        principals |= dict.fromkeys(("crawler", "eraser"), _service("glue"))
         for actor, name in vars(self._names.roles).items():
             trust = {
                 "Effect": "Allow",
@@ -234,46 +239,94 @@ class _Provisioner:
                     s3.put_object(Bucket=bucket, Key=key, Body=body)
                     self._done["updated"] += 1
 
+    def _salt(self) -> None:
+        s3, names = self._context.client("s3"), self._names
+        place = {"Bucket": names.buckets.artifacts, "Key": f"{names.prefixes.tombstones}salt"}
+        # Another salt would void every tombstone: what is there stays.
+        body = secrets.token_hex(32).encode()
+        self._ensure(partial(s3.head_object, **place), partial(s3.put_object, **place, Body=body))
+
     def _jobs(self) -> None:
+        names = self._names
+        buckets, prefixes = names.buckets, names.prefixes
+        self._job(
+            names.glue.clean_job,
+            names.roles.glue,
+            "clean_events.py",
+            {
+                "--raw-path": f"s3://{buckets.raw}/{prefixes.raw}",
+                "--lake-path": f"s3://{buckets.processed}/{prefixes.lake}",
+                "--quarantine-path": f"s3://{buckets.errors}/{prefixes.quarantine}",
+                "--tombstones-path": f"s3://{buckets.artifacts}/{prefixes.tombstones}",
+            },
+            JOB_TIMEOUT_MINUTES,
+        )
+        self._job(
+            names.glue.model_job,
+            names.roles.glue,
+            "build_model.py",
+            {
+                "--lake-path": f"s3://{buckets.processed}/{prefixes.lake}",
+                "--site-hosts": SITE_HOSTS,
+                "--currency": CURRENCY,
+            },
+            JOB_TIMEOUT_MINUTES,
+        )
+        self._job(
+            names.glue.compact_job,
+            names.roles.glue,
+            "compact_lake.py",
+            {
+                "--lake-path": f"s3://{buckets.processed}/{prefixes.lake}",
+                "--quarantine-path": f"s3://{buckets.errors}/{prefixes.quarantine}",
+            },
+            JOB_TIMEOUT_MINUTES,
+        )
+        self._job(
+            names.glue.erase_job,
+            names.roles.eraser,
+            "erase_user.py",
+            {
+                "--buckets": ",".join(f"{p}={b}" for p, b in sorted(vars(buckets).items())),
+                "--region": self._context.region,
+                "--raw-prefix": prefixes.raw,
+                "--delivery-errors-prefix": prefixes.delivery_errors,
+                "--tombstones-prefix": prefixes.tombstones,
+                "--erasures-prefix": prefixes.erasures,
+            },
+            ERASE_TIMEOUT_MINUTES,
+        )
+
+    def _job(
+        self, name: str, role: str, script: str, arguments: dict[str, str], timeout: int
+    ) -> None:
         glue, names = self._context.client("glue"), self._names
         scripts = f"s3://{names.buckets.artifacts}/{names.prefixes.scripts}"
-        compact = {"--quarantine-path": f"s3://{names.buckets.errors}/{names.prefixes.quarantine}"}
-        clean = {"--raw-path": f"s3://{names.buckets.raw}/{names.prefixes.raw}", **compact}
-        model = {"--site-hosts": SITE_HOSTS, "--currency": CURRENCY}
-        for name, script, arguments in (
-            (names.glue.clean_job, "clean_events.py", clean),
-            (names.glue.model_job, "build_model.py", model),
-            (names.glue.compact_job, "compact_lake.py", compact),
-        ):
-            job = {
-                "Role": self._role(names.roles.glue),
-                "Command": {
-                    "Name": "glueetl",
-                    "ScriptLocation": f"{scripts}{script}",
-                    "PythonVersion": "3",
-                },
-                "DefaultArguments": {
-                    **arguments,
-                    "--extra-py-files": f"{scripts}clickstream_glue.zip,{scripts}libraries.zip",
-                    "--lake-path": f"s3://{names.buckets.processed}/{names.prefixes.lake}",
-                    "--custom-logGroup-prefix": names.glue.log_group_prefix,
-                    "--enable-metrics": "true",
-                },
-                "GlueVersion": "5.1",
-                "WorkerType": "G.1X",
-                "NumberOfWorkers": 2,
-                "ExecutionProperty": {"MaxConcurrentRuns": 1},
-                "Timeout": JOB_TIMEOUT_MINUTES,
-            }
-            found = self._ensure(
-                partial(self._find_job, name), partial(glue.create_job, Name=name, **job)
-            )
-            if found and not job.items() <= found.items():
-                glue.update_job(JobName=name, JobUpdate=job)
-                self._done["updated"] += 1
-
-    def _find_job(self, name: str) -> Any:
-        return self._context.client("glue").get_job(JobName=name)["Job"]
+        job = {
+            "Role": self._role(role),
+            "Command": {
+                "Name": "glueetl",
+                "ScriptLocation": f"{scripts}{script}",
+                "PythonVersion": "3",
+            },
+            "DefaultArguments": {
+                "--extra-py-files": f"{scripts}clickstream_glue.zip,{scripts}libraries.zip",
+                **arguments,
+                "--custom-logGroup-prefix": names.glue.log_group_prefix,
+                "--enable-metrics": "true",
+            },
+            "GlueVersion": "5.1",
+            "WorkerType": "G.1X",
+            "NumberOfWorkers": 2,
+            "ExecutionProperty": {"MaxConcurrentRuns": 1},
+            "Timeout": timeout,
+        }
+        found = self._ensure(
+            lambda: glue.get_job(JobName=name)["Job"], partial(glue.create_job, Name=name, **job)
+        )
+        if found and not job.items() <= found.items():
+            glue.update_job(JobName=name, JobUpdate=job)
+            self._done["updated"] += 1
 
     def _crawler(self) -> None:
         glue, names = self._context.client("glue"), self._names

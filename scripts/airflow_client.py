@@ -67,8 +67,7 @@ class AirflowClient:
         Raises:
             AirflowError: no such DAG, refused values, no answer, or no end within `timeout`.
         """
-        dag = f"/dags/{quote(dag_id, safe='')}"
-        self._await_dag(dag, dag_id)
+        dag = self.await_dag(dag_id)
         run_id = self._start(dag, day, conf or {})
         run = f"{dag}/dagRuns/{quote(run_id, safe='')}"
         deadline = time.monotonic() + timeout
@@ -82,7 +81,13 @@ class AirflowClient:
         error = self._first_error(run) if state["state"] == "failed" else ""
         return DagRun(dag_id, run_id, state["state"], float(state["duration"] or 0), error)
 
-    def _await_dag(self, dag: str, dag_id: str) -> None:
+    def await_dag(self, dag_id: str) -> str:
+        """The DAG's path in the API, once Airflow knows the DAG.
+
+        Raises:
+            AirflowError: a file cannot be imported, or there is no such DAG.
+        """
+        dag = f"/dags/{quote(dag_id, safe='')}"
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.call("GET", dag, missing_is_none=True) is None:
             for problem in self.call("GET", "/importErrors")["import_errors"]:
@@ -91,6 +96,7 @@ class AirflowClient:
             if time.monotonic() > deadline:
                 raise AirflowError(f"there is no DAG {dag_id}")
             time.sleep(POLL_SECONDS)
+        return dag
 
     def _start(self, dag: str, day: date, conf: dict[str, Any]) -> str:
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)

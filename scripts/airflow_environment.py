@@ -64,6 +64,8 @@ def airflow_environment(
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "4",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        # The audit log is not to name whom somebody erased.
+        "CORE__SENSITIVE_VAR_CONN_NAMES": "user_id",
         "CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         # No login: the server listens on loopback only.
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",

@@ -241,7 +241,11 @@ class Demo:
         balance.add_row("duplicates", f"{summary['duplicates']:,}")
         for reason, count in sorted(summary["quarantined"].items()):
             balance.add_row(f"quarantined: {reason}", f"{count:,}")
-        balance.add_row("blank", f"{summary['blank']:,}", end_section=True)
+        # A demo erases nobody; a lake of one's own may have.
+        erased = summary["erased"]
+        balance.add_row("blank", f"{summary['blank']:,}", end_section=not erased)
+        if erased:
+            balance.add_row("erased", f"{erased:,}", end_section=True)
         balance.add_row("unaccounted for (residual)", f"{summary['residual']:,}", end_section=True)
         balance.add_row("rows in Athena", f"{summary['athena_rows']:,}")
         balance.add_row("rows in Redshift", f"{summary['redshift_rows']:,}")
@@ -329,6 +333,7 @@ def _balance(ledger: list[Row]) -> dict[str, Any]:
         "duplicates": total("duplicate_count"),
         "quarantined": quarantined,
         "blank": total("blank_count"),
+        "erased": total("erased_count"),
         "residual": total("residual"),
     }
 

@@ -28,7 +28,7 @@ class TablesError(Exception):
 
 
 def create_tables(names: Config, client: Callable[[str], Any]) -> int:
-    """Run every ``create.sql`` and Redshift's schemas; returns how many files.
+    """Run every ``create.sql``, Redshift's schemas, views and grants; returns how many files.
 
     Args:
         names: the pipeline's names, which the SQL is rendered with.
@@ -40,7 +40,12 @@ def create_tables(names: Config, client: Callable[[str], Any]) -> int:
     folder = names.settings.sql_folder
     athena, redshift = client("athena"), client("redshift-data")
     lake = sorted(folder.glob("athena/*/create.sql"))
-    warehouse = [folder / "redshift" / "schemas.sql", *sorted(folder.glob("redshift/*/create.sql"))]
+    warehouse = [
+        folder / "redshift" / "schemas.sql",
+        *sorted(folder.glob("redshift/*/create.sql")),
+        *sorted(folder.glob("redshift/*/create_view.sql")),
+        folder / "redshift" / "grants.sql",
+    ]
 
     def ask_athena(statement: str) -> Callable[[], tuple[str, str]]:
         query = athena.start_query_execution(

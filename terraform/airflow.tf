@@ -15,7 +15,7 @@ data "aws_iam_policy_document" "airflow" {
   statement {
     sid       = "StartJobs"
     actions   = ["glue:GetJob", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"]
-    resources = [for job in local.glue_jobs : "${local.glue_arn}:job/${job.name}"]
+    resources = [for job in concat(values(local.glue_jobs)[*].name, [local.names.glue.erase_job]) : "${local.glue_arn}:job/${job}"]
   }
 
   statement {
@@ -70,6 +70,19 @@ data "aws_iam_policy_document" "airflow" {
     sid       = "KeepResults"
     actions   = ["s3:GetObject", "s3:PutObject"]
     resources = ["${module.buckets.arns.results}/${local.names.prefixes.athena_results}*", "${module.buckets.arns.results}/${local.names.prefixes.quality}*"]
+  }
+
+  # An id becomes a digest before it leaves Airflow.
+  statement {
+    sid       = "NameErasedUsersByDigest"
+    actions   = ["s3:GetObject"]
+    resources = ["${module.buckets.arns.artifacts}/${aws_s3_object.salt.key}"]
+  }
+
+  statement {
+    sid       = "KeepProofsOfErasure"
+    actions   = ["s3:GetObject", "s3:PutObject"]
+    resources = [local.erasure_objects]
   }
 
   statement {

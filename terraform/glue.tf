@@ -18,6 +18,7 @@ locals {
       arguments = {
         "--raw-path"        = "${local.s3_uris.raw}/${local.names.prefixes.raw}"
         "--quarantine-path" = "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"
+        "--tombstones-path" = "${local.s3_uris.artifacts}/${local.names.prefixes.tombstones}"
       }
     }
     build_model = {
@@ -139,7 +140,7 @@ data "aws_iam_policy_document" "glue" {
   statement {
     sid       = "ReadScriptsAndRawEvents"
     actions   = ["s3:GetObject"]
-    resources = [local.script_objects, local.raw_objects]
+    resources = [local.script_objects, local.raw_objects, local.tombstone_objects]
   }
 
   statement {
@@ -151,7 +152,7 @@ data "aws_iam_policy_document" "glue" {
   statement {
     sid       = "ListBuckets"
     actions   = ["s3:ListBucket"]
-    resources = [module.buckets.arns.raw, module.buckets.arns.processed, module.buckets.arns.errors]
+    resources = [for part in ["artifacts", "errors", "processed", "raw"] : module.buckets.arns[part]]
   }
 
   statement {

@@ -18,6 +18,8 @@ locals {
   lake_objects       = "${module.buckets.arns.processed}/${local.names.prefixes.lake}*"
   quarantine_objects = "${module.buckets.arns.errors}/${local.names.prefixes.quarantine}*"
   script_objects     = "${module.buckets.arns.artifacts}/${local.names.prefixes.scripts}*"
+  tombstone_objects  = "${module.buckets.arns.artifacts}/${local.names.prefixes.tombstones}*"
+  erasure_objects    = "${module.buckets.arns.results}/${local.names.prefixes.erasures}*"
 
   # What Airflow's Config reads (.env.example).
   environment = {

@@ -19,6 +19,7 @@ output "role_arns" {
     glue     = aws_iam_role.glue.arn
     crawler  = aws_iam_role.crawler.arn
     redshift = aws_iam_role.redshift.arn
+    eraser   = aws_iam_role.eraser.arn
   }
 }
 

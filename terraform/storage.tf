@@ -36,6 +36,7 @@ module "buckets" {
   key_arn            = aws_kms_key.data.arn
   access_logs_bucket = var.access_logs_bucket
   is_protected       = var.is_protected
+  eraser_arn         = local.eraser_arn
 
   replication = var.replica == null ? null : {
     role_arn = aws_iam_role.replication[0].arn
@@ -54,6 +55,7 @@ module "replica_buckets" {
   key_arn            = aws_kms_replica_key.data[0].arn
   access_logs_bucket = var.replica.access_logs_bucket
   is_protected       = var.is_protected
+  eraser_arn         = local.eraser_arn
 
   # Back too: what was written here while the first region was away returns to it.
   replication = {

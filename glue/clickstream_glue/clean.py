@@ -20,8 +20,9 @@ from pyspark.sql import functions as F
 
 from clickstream_glue import compaction, dedupe, raw_lines, storage
 from clickstream_glue import contract as c
-from clickstream_glue.events import BLANK, read_events
+from clickstream_glue.events import BLANK, ERASED, read_events
 from clickstream_glue.ledger import touched_hours
+from clickstream_glue.tombstones import KINDS, SALT, Tombstones
 
 SPARK_SETTINGS: Final = {
     **storage.SPARK_SETTINGS,
@@ -47,6 +48,7 @@ class CleanJob:
     raw_path: str
     lake_path: str
     quarantine_path: str
+    tombstones_path: str
     job_name: str
     run_id: str
     files_per_hour: int = 1
@@ -92,6 +94,7 @@ class LedgerRow:
     duplicate_count: int = 0
     quarantined_count: int = 0
     blank_count: int = 0
+    erased_count: int = 0
     displaced_count: int = 0
     residual: int = 0
     quarantined_by_reason: dict[str, int] = field(default_factory=dict)
@@ -182,7 +185,10 @@ def _clean(
     quarantine = storage.files_in(spark, job.quarantine_path, day_folders)
     rejected = storage.read_table(spark, quarantine, c.QUARANTINE_SCHEMA).filter(job.has_arrival)
     by_reason: dict[str, int] = dict(rejected.groupBy("reason").count().orderBy("reason").collect())
-    blank = sum(row["count"] for row in parsed.tally if row["reason"] == BLANK)
+    blank, erased = (
+        sum(row["count"] for row in parsed.tally if row["reason"] == reason)
+        for reason in (BLANK, ERASED)
+    )
     quarantined = sum(by_reason.values())
     return {
         "line_count": parsed.line_count,
@@ -190,8 +196,9 @@ def _clean(
         "duplicate_count": copies,
         "quarantined_count": quarantined,
         "blank_count": blank,
+        "erased_count": erased,
         "displaced_count": displaced,
-        "residual": parsed.line_count - loaded - copies - quarantined - blank,
+        "residual": parsed.line_count - loaded - copies - quarantined - blank - erased,
         "quarantined_by_reason": by_reason,
         "touched_hours": hours,
     }
@@ -219,10 +226,27 @@ def _parse(
     scan = Observation()
     lines = raw_lines.read_lines(spark, job.raw_path, objects, damaged)
     counted = lines.observe(scan, F.count(F.lit(1)).alias("lines"))
-    events = read_events(counted, job.max_line_bytes).persist(StorageLevel.DISK_ONLY)
+    erased = read_tombstones(spark, job.tombstones_path)
+    events = read_events(counted, job.max_line_bytes, erased).persist(StorageLevel.DISK_ONLY)
     hour = F.when(F.col("reason").isNull(), F.floor(F.unix_timestamp("event_timestamp") / 3600))
     tally = events.groupBy("reason", hour.alias("hour")).count().collect()
     return ParsedLines(damaged, events, scan.get["lines"], tally)
+
+
+def read_tombstones(spark: SparkSession, path: str) -> Tombstones:
+    """Everybody who was erased; the objects' names say it all.
+
+    Raises:
+        MissingObject: there are tombstones, but not the salt that makes sense of them.
+    """
+    names = [file.rsplit("/", 2)[1:] for file in storage.files_in(spark, path, [""])]
+    digests = {kind: [name for folder, name in names if folder == kind] for kind in KINDS}
+    if not any(digests.values()):
+        return Tombstones()
+    if not any(name == SALT for _, name in names):
+        raise MissingObject(f"{path}{SALT} is gone: restore it, or the erased persons come back")
+    ((salt,),) = spark.read.text(f"{path}{SALT}").collect()
+    return Tombstones(salt, *digests.values())
 
 
 def _rank_with_stored(
@@ -262,7 +286,7 @@ def _append_rejected(
     """Adds the touched days' new files: this run's rejects and what other arrivals left there."""
     # A killed run may have left a row twice.
     stored = _read_quarantine(spark, job, old_quarantine).dropDuplicates(c.ARRIVAL_ORDER)
-    rejected = events.filter(F.col("reason") != BLANK).select(stored.columns)
+    rejected = events.filter(~F.col("reason").isin(BLANK, ERASED)).select(stored.columns)
     if losers:
         keys = losers.filter("is_first").select("source_object").distinct().collect()
         objects = [raw_lines.object_path(job.raw_path, key) for (key,) in keys]

@@ -154,6 +154,6 @@ LEDGER_SCHEMA: Final = """
     run_id string, job_name string, interval_start timestamp, interval_end timestamp,
     started_at timestamp, ended_at timestamp, object_count bigint, line_count bigint,
     loaded_count bigint, duplicate_count bigint, quarantined_count bigint, blank_count bigint,
-    displaced_count bigint, residual bigint, quarantined_by_reason map<string,bigint>,
-    touched_hours array<timestamp>, day string
+    erased_count bigint, displaced_count bigint, residual bigint,
+    quarantined_by_reason map<string,bigint>, touched_hours array<timestamp>, day string
 """

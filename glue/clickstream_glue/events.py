@@ -22,8 +22,10 @@ from ua_parser import parse
 
 from clickstream_glue import contract as c
 from clickstream_glue.json_lines import Json, Number, Object, Rejected, read_object, to_text
+from clickstream_glue.tombstones import ERASED_LINE, Tombstones, salvage
 
 BLANK: Final = "BLANK"
+ERASED: Final = "ERASED"
 ISO_TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-9]{2}"
     r"(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
@@ -50,6 +52,7 @@ CLOCK_SKEW: Final = c.CLOCK_SKEW // MICROSECOND
 # An alias by its own name, turned round.
 ALIASES: Final = {alias: name for name, alias in c.ALIASES.items()}
 NO_EVENT: Final = (None,) * len(c.EVENT_COLUMNS)
+NOTHING_KEPT: Final = (*NO_EVENT, ERASED, None, None)
 PRICE_STEP: Final = Decimal("0.0001")
 # decimal(18,4), or an error where a digit would be lost.
 PRICE_CONTEXT: Final = Context(prec=18, traps=[Inexact, InvalidOperation])
@@ -93,19 +96,24 @@ def _read_agent(agent: str) -> Agent:
 
 
 AGENTS: Final = Agents()
+NOBODY: Final = Tombstones()
 
 
-def read_events(lines: DataFrame, max_line_bytes: int = c.MAX_LINE_BYTES) -> DataFrame:
+def read_events(
+    lines: DataFrame, max_line_bytes: int = c.MAX_LINE_BYTES, erased: Tombstones = NOBODY
+) -> DataFrame:
     """One row per line: the event's columns, or why it is none.
 
     Args:
         lines: line binary, arrived_at, source_object, source_line, and reason and detail of lines
             already known to be damaged (see raw_lines).
         max_line_bytes: longer lines are not parsed.
+        erased: whose lines nothing is kept of.
 
     Returns:
         EVENT_SCHEMA, REJECT_SCHEMA (raw_bytes of rejected lines only) and ARRIVAL_SCHEMA of the
-        contract, and payload_hash. Blank lines have the reason BLANK.
+        contract, and payload_hash. Blank lines have the reason BLANK, lines of erased persons the
+        reason ERASED.
     """
     schema = f"{c.EVENT_SCHEMA}, {c.REJECT_SCHEMA}, {c.ARRIVAL_SCHEMA}"
     arrow_schema = to_arrow_schema(lines.mapInArrow(lambda batches: batches, schema).schema)
@@ -115,7 +123,7 @@ def read_events(lines: DataFrame, max_line_bytes: int = c.MAX_LINE_BYTES) -> Dat
             arrivals = batch["arrived_at"].cast(pa.int64())
             sent = (batch["line"], batch["reason"], batch["detail"], arrivals)
             rows = map(
-                partial(to_columns, max_line_bytes=max_line_bytes),
+                partial(to_columns, max_line_bytes=max_line_bytes, erased=erased),
                 *(column.to_pylist() for column in sent),
             )
             columns = list(map(pa.array, zip(*rows, strict=True), arrow_schema.types))
@@ -132,15 +140,26 @@ def read_events(lines: DataFrame, max_line_bytes: int = c.MAX_LINE_BYTES) -> Dat
 
 
 def to_columns(
-    line: bytes, reason: str | None, detail: str | None, arrived_at: int, max_line_bytes: int
+    line: bytes,
+    reason: str | None,
+    detail: str | None,
+    arrived_at: int,
+    max_line_bytes: int = c.MAX_LINE_BYTES,
+    erased: Tombstones = NOBODY,
 ) -> tuple[Any, ...]:
     """The columns of EVENT_SCHEMA and REJECT_SCHEMA; a `reason` already known stands."""
+    if line == ERASED_LINE:
+        return NOTHING_KEPT
     try:
         if reason:
             raise Rejected(reason, detail)
         event = read_event(line, arrived_at, max_line_bytes)
     except Rejected as error:
+        if erased and erased.stand_in(salvage(line) if reason == "GZIP_CORRUPT" else line):
+            return NOTHING_KEPT
         return *NO_EVENT, error.reason, error.detail and error.detail[:1000], line
+    if erased and erased.cover(event["user_id"], event["anonymous_id"]):
+        return NOTHING_KEPT
     return *event.values(), None, None, None
 
 

@@ -7,14 +7,15 @@ begun, and the next run, whatever its interval, builds those too.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import reduce
 from typing import Final
 
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from clickstream_glue import contract as c
@@ -32,6 +33,8 @@ DAY: Final = timedelta(days=1)
 # From so many days before a touched day to so many after it a session may be another.
 DAYS_BEFORE: Final = 1
 DAYS_AFTER: Final = 2
+# What `Lake.read_facts` reads before the day before is an hour.
+MAX_PAUSE_MINUTES: Final = 60
 NOTES: Final = "_pending/build_model/"
 
 
@@ -72,8 +75,7 @@ class Lake:
     def __init__(self, spark: SparkSession, path: str) -> None:
         """See the class."""
         self.spark, self.path = spark, path
-        self.rebuilt_days: dict[str, set[date]] = defaultdict(set)
-        self.row_counts: Counter[str] = Counter()
+        self.rebuilt: dict[Table, set[date]] = defaultdict(set)
 
     def days(self, name: str) -> set[date]:
         """The days for which fact_clicks or fact_sessions has a folder."""
@@ -111,13 +113,24 @@ class Lake:
         root = f"{self.path}{table.name}/"
         folders = [_folder(table, day) for day in days] if table.partition else [""]
         old = storage.files_in(self.spark, root, folders)
-        tally = Observation()
-        rows = table.conform(rows).observe(tally, F.count(F.lit(1)).alias("rows"))
-        rows = rows.repartition(*table.partition) if table.partition else rows.coalesce(1)
+        rows = table.conform(rows)
+        if table.partition:
+            rows = rows.repartition(*table.partition)
         storage.append(rows, root, list(table.partition))
         storage.delete_files(self.spark, old)
-        self.rebuilt_days[table.name] |= set(days)
-        self.row_counts[table.name] += tally.get["rows"]
+        self.rebuilt[table] |= set(days)
+
+    def count_rebuilt(self) -> dict[str, int]:
+        """How many rows each table has now where this run has written it."""
+        counts = dict.fromkeys((table.name for table in self.rebuilt), 0)
+        tables = [
+            self.read(table, days if table.partition else None).select(F.lit(table.name))
+            for table, days in self.rebuilt.items()
+        ]
+        if tables:
+            named = reduce(DataFrame.union, tables).toDF("name")
+            counts |= dict(named.groupBy("name").count().collect())
+        return counts
 
 
 def run(spark: SparkSession, job: ModelJob) -> ModelRun:
@@ -145,8 +158,10 @@ def run(spark: SparkSession, job: ModelJob) -> ModelRun:
         started_at=started_at,
         ended_at=datetime.now(UTC),
         touched_days=_names(touched),
-        rebuilt_days={name: _names(days) for name, days in lake.rebuilt_days.items() if days},
-        row_counts=dict(lake.row_counts),
+        rebuilt_days={
+            table.name: _names(days) for table, days in lake.rebuilt.items() if table.partition
+        },
+        row_counts=lake.count_rebuilt(),
         day=f"{job.interval_start:%Y-%m-%d}",
     )
     row = spark.createDataFrame([tuple(asdict(model_run).values())], t.MODEL_RUNS.full_schema)

@@ -91,15 +91,15 @@ def disagreements(entry: LedgerEntry, counts: Counts) -> list[str]:
     same("loaded, fact_clicks and ledger", counts.loaded, entry.loaded_count)
     same("quarantined, quarantine and ledger", counts.quarantined, entry.quarantined_count)
     same("the ledger's own residual", entry.residual, 0)
-    accounted = counts.loaded + counts.quarantined + entry.duplicate_count
+    accounted = counts.loaded + counts.quarantined + entry.duplicate_count + entry.erased_count
     lines = entry.line_count if counts.raw_lines is None else counts.raw_lines
     # Engines differ on whether a blank line of a JSON table is a row.
     if lines - accounted not in (0, entry.blank_count):
         found.append(
             f"residual {lines - accounted - entry.blank_count:+d}: {lines} raw lines, but "
             f"{counts.loaded} loaded + {entry.duplicate_count} duplicates + {counts.quarantined} "
-            f"quarantined + {entry.blank_count} blank (if objects arrived after the clean job "
-            "began, clear the run)"
+            f"quarantined + {entry.blank_count} blank + {entry.erased_count} erased (if objects "
+            "arrived after the clean job began, clear the run)"
         )
     return found
 
@@ -113,7 +113,7 @@ def model_disagreements(config: Config, run: ModelRun) -> list[str]:
         return []
     lake, warehouse = (
         {
-            row["table_name"]: int(row["row_count"])
+            row["model_table"]: int(row["model_rows"])
             for row in ask(config, "checks/count_model.sql", tables=tables)
         }
         for ask in (athena_rows, redshift_rows)

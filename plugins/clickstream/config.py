@@ -48,6 +48,8 @@ class Prefixes:
     athena_results: str
     quality: str
     delivery_errors: str
+    tombstones: str
+    erasures: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Glue:
     clean_job: str
     model_job: str
     compact_job: str
+    erase_job: str
     crawler: str
     log_group_prefix: str
 
@@ -99,6 +102,7 @@ class Roles:
     glue: str
     crawler: str
     redshift: str
+    eraser: str
 
 
 @dataclass(frozen=True)

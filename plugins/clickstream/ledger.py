@@ -22,6 +22,7 @@ class LedgerEntry:
     duplicate_count: int
     quarantined_count: int
     blank_count: int
+    erased_count: int
     displaced_count: int
     residual: int
     quarantined_by_reason: dict[str, int]

@@ -39,6 +39,9 @@ BY_YEAR = frozenset({"fact_sessions"})
 #: All but the one that only the lake has: who is who is not for every analyst.
 WAREHOUSE_TABLES = tuple(name for name in (*DAILY_TABLES, *SNAPSHOTS) if name != "identities_daily")
 
+#: Materialized in the warehouse.
+VIEWS = ("channel_kpis_daily", "event_counts_hourly", "product_funnel_monthly")
+
 
 @dataclass(frozen=True)
 class ModelRun:

@@ -96,6 +96,7 @@ def _shares(entry: LedgerEntry) -> list[Share]:
         ("duplicates", entry.duplicate_count),
         ("quarantined", entry.quarantined_count),
         ("blank", entry.blank_count),
+        ("erased", entry.erased_count),
         ("residual", entry.residual),
     ]
     total = max(1, sum(abs(count) for _, count in parts))

@@ -8,6 +8,11 @@ def repairs(*tables: str) -> list[str]:
     return [f"athena/{table}/repair.sql" for table in tables]
 
 
+def refreshes(*views: str) -> list[str]:
+    """The REFRESH of each materialized view of the warehouse."""
+    return [f"redshift/{view}/refresh.sql" for view in views]
+
+
 def loads(*tables: str) -> list[list[str]]:
     """The statements that replace a run's part of each table of the warehouse: a transaction each.
 

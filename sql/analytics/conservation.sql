@@ -11,6 +11,8 @@ WITH runs AS (
         blank_count,
         quarantined_by_reason,
         residual,
+        -- A run that is older than the column has none.
+        coalesce(erased_count, 0) AS erased_count,
         row_number() OVER (PARTITION BY interval_start ORDER BY ended_at DESC) AS newest_first
     FROM {{ names.glue.database }}.pipeline_runs
     WHERE day = '{{ arrival_date }}'
@@ -23,6 +25,7 @@ SELECT
     loaded_count,
     duplicate_count,
     blank_count,
+    erased_count,
     residual,
     json_format(cast(quarantined_by_reason AS JSON)) AS quarantined_by_reason
 FROM runs

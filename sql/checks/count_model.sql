@@ -2,10 +2,10 @@
 -- Grain:  one table.
 -- Source: the model's tables, each with the predicate of the days that the run has rebuilt.
 {% for table, rebuilt_days in tables.items() %}
-SELECT
-    '{{ table }}' AS table_name,
-    count(*) AS row_count
-FROM {{ names.glue.database }}.{{ table }}
-WHERE {{ rebuilt_days }}
-{% if not loop.last %}UNION ALL{% endif %}
+    SELECT
+        '{{ table }}' AS model_table,
+        count(*) AS model_rows
+    FROM {{ names.glue.database }}.{{ table }}
+    WHERE {{ rebuilt_days }}
+    {{ "UNION ALL" if not loop.last }}
 {% endfor %}

@@ -15,9 +15,8 @@ DROP PROCEDURE {{ names.redshift.schema }}.sp_create_analyst ();
 
 GRANT USAGE ON SCHEMA {{ names.redshift.schema }} TO ROLE analyst;
 
--- An external schema knows no SELECT on single tables: who may use it may read all of it.
-GRANT USAGE ON SCHEMA {{ names.redshift.lake_schema }} TO ROLE analyst;
-
+-- Not the lake's schema: an external schema knows no SELECT on single tables, and the lake has the
+-- quarantine, whose bytes are raw lines with all that is personal in them.
 GRANT SELECT ON ALL TABLES IN SCHEMA {{ names.redshift.schema }} TO ROLE analyst;
 
 ALTER DEFAULT PRIVILEGES IN SCHEMA {{ names.redshift.schema }}

@@ -38,12 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_raw(folder / "raw", arguments.events)
-        os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-        os.environ["PYSPARK_SUBMIT_ARGS"] = (
-            f"--driver-memory {arguments.driver_memory} --driver-java-options=-XX:+UseParallelGC "
-            f"--conf spark.sql.shuffle.partitions={4 * (os.cpu_count() or 1)} "
-            "--conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false pyspark-shell"
-        )
+        use_spark(arguments.driver_memory)
         spark_seconds, printed = run(
             ROOT / "glue" / "clean_events.py",
             "--interval-start=2026-11-20T00:00:00Z",
@@ -51,6 +46,7 @@ def main() -> None:
             f"--raw-path=file:{folder}/raw/",
             f"--lake-path=file:{folder}/spark/",
             f"--quarantine-path=file:{folder}/spark/quarantine/",
+            f"--tombstones-path=file:{folder}/tombstones/",
         )
         sql_seconds, _ = run(
             ROOT / "tests" / "bench" / "clean_in_duckdb.py", folder / "raw", folder / "duckdb"
@@ -72,6 +68,16 @@ def main() -> None:
             "rate_ratio": round(sql_seconds / spark_seconds, 2),
         }
         print(json.dumps(report))
+
+
+def use_spark(driver_memory: str) -> None:
+    """Give the Spark of later processes the settings that the embedded AWS gives it."""
+    os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    os.environ["PYSPARK_SUBMIT_ARGS"] = (
+        f"--driver-memory {driver_memory} --driver-java-options=-XX:+UseParallelGC "
+        f"--conf spark.sql.shuffle.partitions={4 * (os.cpu_count() or 1)} "
+        "--conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false pyspark-shell"
+    )
 
 
 def make_raw(raw: Path, events: int) -> None:

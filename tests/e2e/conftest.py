@@ -24,8 +24,6 @@ from scripts.airflow_client import AirflowClient, DagRun
 from tests.conftest import ROOT, EmbeddedAws
 
 DAG_ID = "clickstream_daily"
-#: The one column that says when a row was written, not what it is.
-WHEN_WRITTEN = "processed_timestamp"
 
 Row = dict[str, Any]
 
@@ -57,12 +55,17 @@ class Pipeline:
 
     def run(self, day: date, timeout: float = 600) -> DagRun:
         """Run the DAG over what arrived on `day` and wait; a day that has run is cleared."""
-        return self.client.run(DAG_ID, day, timeout=timeout, report=print)
+        return self.client().run(DAG_ID, day, timeout=timeout, report=print)
 
-    @property
     def client(self) -> AirflowClient:
-        """A client of this pipeline's Airflow."""
+        """Its Airflow's REST API."""
         return AirflowClient(self._port)
+
+    def erase(self, user_id: str, day: date, **form: Any) -> DagRun:
+        """Erase a user by the DAG and wait; `day` is the run's name only, `form` more values."""
+        conf = {"user_id": user_id, "confirm_user_id": user_id, "with_anonymous_ids": True, **form}
+        client = AirflowClient(self._port)
+        return client.run("clickstream_erase_user", day, conf, timeout=900, report=print)
 
     def put_raw(self, objects: dict[str, bytes]) -> None:
         """Put raw objects by their key."""
@@ -73,20 +76,23 @@ class Pipeline:
         """Every row of the Parquet objects under a prefix, read without any engine of ours."""
         s3 = self.aws.client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return [
-            row
-            for page in pages
-            for item in page.get("Contents", [])
-            for row in pq.ParquetFile(
-                BytesIO(s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
-            )
-            .read()
-            .to_pylist()
-        ]
+        rows = []
+        for key in (item["Key"] for page in pages for item in page.get("Contents", [])):
+            body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            names = dict(part.split("=") for part in key.split("/") if "=" in part)
+            folders = {
+                name: int(text) if text.isdecimal() else text for name, text in names.items()
+            }
+            rows += [row | folders for row in pq.ParquetFile(BytesIO(body)).read().to_pylist()]
+        return rows
+
+    def table(self, name: str) -> list[Row]:
+        """A table of the processed lake as it lies in S3."""
+        return self.lake(self.config.buckets.processed, f"{self.config.prefixes.lake}{name}/")
 
     def facts(self) -> list[Row]:
         """fact_clicks as it lies in S3."""
-        return self.lake(self.config.buckets.processed, f"{self.config.prefixes.lake}fact_clicks/")
+        return self.table("fact_clicks")
 
     def quarantine(self) -> list[Row]:
         """The quarantine as it lies in S3."""

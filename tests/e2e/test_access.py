@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import json
 import subprocess
@@ -23,6 +24,7 @@ from tests.e2e.conftest import Pipeline
 pytestmark = pytest.mark.timeout(900)
 
 EVENTS = 5000
+PERSON = "u-of-the-trail"
 #: Allowed, and not seen here: what AWS needs all the same, and why.
 AWS_ALONE_NEEDS = {
     ("airflow", "athena:StopQueryExecution"): "a query whose task is killed",
@@ -77,16 +79,18 @@ def trail(pipeline: Pipeline, deployed: Any) -> dict[str, list[dict[str, Any]]]:
         check=True,
         timeout=120,
     )
-    event = {"event_type": "view", "user_id": "u", "timestamp": datetime.now(UTC).isoformat()}
+    event = {"event_type": "view", "user_id": PERSON, "timestamp": datetime.now(UTC).isoformat()}
     aws.client("kinesis").put_record(
         StreamName=pipeline.config.kinesis_stream,
-        PartitionKey="u",
+        PartitionKey=PERSON,
         Data=json.dumps(event).encode(),
     )
     _await_delivery(aws, pipeline.config.buckets.raw)
     today = datetime.now(UTC).date()
+    leave_traces(pipeline)
     for _ in range(2):  # a second run reads what the first has written
         assert pipeline.run(today).state == "success"
+    assert pipeline.erase(PERSON, today).state == "success"
     _upkeep(pipeline, today)
     with urllib.request.urlopen(f"{aws.endpoint}/_localaws/trail") as answer:
         calls = json.load(answer)["calls"]
@@ -98,7 +102,7 @@ def trail(pipeline: Pipeline, deployed: Any) -> dict[str, list[dict[str, Any]]]:
 
 def _upkeep(pipeline: Pipeline, day: date) -> None:
     """The weekly upkeep, and what it does in a year: nothing here is old enough yet."""
-    run = pipeline.client.run("clickstream_maintenance", day, timeout=600, report=print)
+    run = pipeline.client().run("clickstream_maintenance", day, timeout=600, report=print)
     assert run.state == "success", run.error
     s3, buckets = pipeline.aws.client("s3"), pipeline.config.buckets
     for part in retention.BUCKETS:
@@ -108,6 +112,21 @@ def _upkeep(pipeline: Pipeline, day: date) -> None:
     for days in (500, 600):
         as_of = datetime.now(UTC) + timedelta(days=days)
         retention.expire(pipeline.config, airflow, as_of, is_dry_run=False)
+
+
+def leave_traces(pipeline: Pipeline) -> None:
+    """The person is in every place from which the eraser takes somebody out."""
+    s3, buckets = pipeline.aws.client("s3"), pipeline.config.buckets
+    hour = f"{datetime.now(UTC):year=%Y/month=%m/day=%d/hour=%H}"
+    torn = f'{{"user_id":"{PERSON}"'.encode()
+    record = json.dumps({"rawData": base64.b64encode(torn).decode()}).encode()
+    for bucket, key, body in (
+        (buckets.raw, f"{pipeline.config.prefixes.raw}{hour}/torn", torn),
+        (buckets.raw, f"{pipeline.config.prefixes.delivery_errors}failed/{hour}/x", record),
+        (buckets.results, f"{pipeline.config.prefixes.athena_results}x.csv", b'"' + torn),
+    ):
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
 
 
 def _await_delivery(aws: EmbeddedAws, bucket: str) -> None:
@@ -136,7 +155,7 @@ def grants(aws: EmbeddedAws, role: str) -> Iterator[Grant]:
                     yield Grant(action, place)
 
 
-ROLES = ("airflow", "producer", "firehose", "glue", "crawler", "redshift")
+ROLES = ("airflow", "producer", "firehose", "glue", "crawler", "redshift", "eraser")
 
 
 @pytest.mark.parametrize("role", ROLES)

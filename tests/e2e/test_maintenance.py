@@ -49,7 +49,7 @@ def files(pipeline: Pipeline, prefix: str) -> list[str]:
 
 
 def maintain(pipeline: Pipeline, day: date) -> DagRun:
-    return pipeline.client.run(MAINTENANCE, day, timeout=600, report=print)
+    return pipeline.client().run(MAINTENANCE, day, timeout=600, report=print)
 
 
 def test_small_files_become_one_and_no_row_changes(pipeline: Pipeline) -> None:
@@ -62,7 +62,7 @@ def test_small_files_become_one_and_no_row_changes(pipeline: Pipeline) -> None:
     assert files(pipeline, f"{pipeline.config.prefixes.lake}_pending/compact/") == []
     # Nothing is a day old yet, so the rules of no bucket ask for anything.
     path = f"/dags/{MAINTENANCE}/dagRuns/{run.run_id}/taskInstances/expire_objects/xcomEntries"
-    gone = pipeline.client.call("GET", f"{path}/return_value?stringify=false")["value"]
+    gone = pipeline.client().call("GET", f"{path}/return_value?stringify=false")["value"]
     buckets = pipeline.config.buckets
     assert gone.keys() == {buckets.processed, buckets.results, buckets.errors}
     assert {sum(expired.values()) for expired in gone.values()} == {0}
@@ -78,7 +78,7 @@ def test_compaction_waits_for_a_deferred_task_and_others_wait_for_it(pipeline: P
     upkeep.start()
 
     def compaction() -> dict[str, Any]:
-        runs = pipeline.client.call("GET", f"/dags/{MAINTENANCE}/dagRuns?order_by=-run_after")
+        runs = pipeline.client().call("GET", f"/dags/{MAINTENANCE}/dagRuns?order_by=-run_after")
         run = next(r for r in runs["dag_runs"] if r["logical_date"].startswith(str(day)))
         return task(pipeline, MAINTENANCE, run["dag_run_id"], "compact_lake")
 
@@ -98,19 +98,19 @@ def test_compaction_waits_for_a_deferred_task_and_others_wait_for_it(pipeline: P
 
 
 def start_daily(pipeline: Pipeline, run_id: str) -> None:
-    client = pipeline.client
+    client = pipeline.client()
     client.call("PATCH", f"/dags/{DAG_ID}?update_mask=is_paused", {"is_paused": False})
     run = {"dag_run_id": run_id, "logical_date": None, "conf": {"date": str(EMPTY_DAY)}}
     client.call("POST", f"/dags/{DAG_ID}/dagRuns", run)
 
 
 def stop_daily(pipeline: Pipeline, run_id: str) -> None:
-    pipeline.client.call("PATCH", f"/dags/{DAG_ID}/dagRuns/{run_id}", {"state": "failed"})
+    pipeline.client().call("PATCH", f"/dags/{DAG_ID}/dagRuns/{run_id}", {"state": "failed"})
 
 
 def task(pipeline: Pipeline, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
     path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
-    return pipeline.client.call("GET", path)
+    return pipeline.client().call("GET", path)
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:

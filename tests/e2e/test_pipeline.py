@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import json
 import subprocess
 import sys
@@ -16,12 +15,16 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from clickstream.model_run import WAREHOUSE_TABLES
 
+from scripts.lake_digest import read_lake
 from tests.conftest import ROOT
-from tests.e2e.conftest import WHEN_WRITTEN, Pipeline, Row
+from tests.e2e.conftest import Pipeline, Row
+from tests.glue import model_oracle
 from tests.glue.oracle import expected
 
 pytestmark = pytest.mark.timeout(900)
@@ -61,15 +64,6 @@ def raw_objects(day: date, events: int, seed: int) -> dict[str, bytes]:
 def of_day(rows: list[Row], day: date) -> list[Row]:
     """The rows that arrived on `day`."""
     return [row for row in rows if row["arrived_at"].date() == day]
-
-
-def digest(rows: list[Row]) -> str:
-    """A digest of the rows as a multiset, without the column that says when they were written."""
-    texts = sorted(
-        json.dumps({k: v for k, v in row.items() if k != WHEN_WRITTEN}, default=str, sort_keys=True)
-        for row in rows
-    )
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def comparable(row: Row, columns: list[str]) -> str:
@@ -130,15 +124,46 @@ def test_every_line_is_accounted_for_and_both_engines_agree(
     assert ledger["line_count"] == lines
     assert ledger["residual"] == 0
     assert lines == sum(
-        ledger[f"{kind}_count"] for kind in ("loaded", "duplicate", "quarantined", "blank")
+        ledger[f"{kind}_count"]
+        for kind in ("loaded", "duplicate", "quarantined", "blank", "erased")
     )
     facts = of_day(pipeline.facts(), DIRTY_DAY)
     loaded = redshift_day(pipeline, DIRTY_DAY)
     assert ledger["loaded_count"] == len(facts) == len(loaded) > 0
     assert sorted(row["event_id"] for row in facts) == [row[0] for row in loaded]
-    ((users,),) = pipeline.redshift("SELECT count(*) FROM clickstream.dim_users")
-    identities = {row["user_id"] or row["anonymous_id"] for row in pipeline.facts()}
-    assert users == len(identities)
+
+
+def test_the_model_of_the_day_is_what_plain_python_expects_and_redshift_has_it(
+    pipeline: Pipeline, dirty_day: dict[str, bytes]
+) -> None:
+    wanted = model_oracle.expected(of_day(pipeline.facts(), DIRTY_DAY))
+    days = {str(DIRTY_DAY), str(DIRTY_DAY - timedelta(days=1))}
+    for table in ("fact_sessions", "users_daily", "engagement_hourly", "page_paths_daily"):
+        found = [row for row in pipeline.table(table) if day_of(row) in days]
+        expected_rows = [row for row in wanted[table] if day_of(row) in days]
+        assert len(found) > 20
+        assert sorted(map(plain, found)) == sorted(map(plain, expected_rows)), table
+    for table in WAREHOUSE_TABLES:
+        ((count,),) = pipeline.redshift(f"SELECT count(*) FROM clickstream.{table}")
+        assert count == len(pipeline.table(table)) > 0, table
+    ((sessions,),) = pipeline.redshift(
+        "SELECT sum(session_count) FROM clickstream.channel_kpis_daily"
+    )
+    assert int(sessions) == sum(not row["is_bot"] for row in pipeline.table("fact_sessions"))
+
+
+def day_of(row: Row) -> str:
+    parts = [row[name] for name in ("year", "month", "day")] if "year" in row else [row["day"]]
+    return "-".join(f"{part:02}" if isinstance(part, int) else part for part in parts)
+
+
+def plain(row: Row) -> str:
+    def text(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=None).isoformat()
+        return f"{value:f}" if isinstance(value, Decimal) else value
+
+    return json.dumps({name: text(row[name]) for name in sorted(row)})
 
 
 def test_no_personal_field_leaves_raw(pipeline: Pipeline, dirty_day: dict[str, bytes]) -> None:
@@ -175,17 +200,14 @@ def test_the_report_is_one_page_that_needs_no_network(
 def test_a_cleared_run_leaves_identical_rows(
     pipeline: Pipeline, dirty_day: dict[str, bytes]
 ) -> None:
-    before = (
-        digest(pipeline.facts()),
-        digest(of_day(pipeline.quarantine(), DIRTY_DAY)),
-        redshift_day(pipeline, DIRTY_DAY),
-    )
+    def everything() -> Any:
+        lake = read_lake(pipeline.config, pipeline.aws.client("s3"))
+        return *lake, redshift_day(pipeline, DIRTY_DAY)
+
+    before = everything()
+    assert before[0].keys() >= {"fact_clicks", "quarantine", *WAREHOUSE_TABLES}
     assert pipeline.run(DIRTY_DAY).state == "success"
-    assert before == (
-        digest(pipeline.facts()),
-        digest(of_day(pipeline.quarantine(), DIRTY_DAY)),
-        redshift_day(pipeline, DIRTY_DAY),
-    )
+    assert everything() == before
 
 
 @contextlib.contextmanager

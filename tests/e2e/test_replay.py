@@ -74,10 +74,10 @@ def mended_package(pipeline: Pipeline) -> bytes:
 def replay(pipeline: Pipeline, reason: str) -> tuple[DagRun, dict[str, Any]]:
     """Run the DAG over both days; its end and its report."""
     form = {"reason": reason, "first_day": str(DOUBLE_KEYS), "last_day": str(WITHOUT)}
-    run = pipeline.client.run(REPLAY, WITHOUT, form, timeout=600, report=print)
+    run = pipeline.client().run(REPLAY, WITHOUT, form, timeout=600, report=print)
     assert run.state == "success", run.error
     path = f"/dags/{REPLAY}/dagRuns/{run.run_id}/taskInstances/publish_remainder/xcomEntries"
-    report = pipeline.client.call("GET", f"{path}/return_value?stringify=false")["value"]
+    report = pipeline.client().call("GET", f"{path}/return_value?stringify=false")["value"]
     assert report in saved_reports(pipeline)
     return run, report
 
@@ -90,14 +90,14 @@ def saved_reports(pipeline: Pipeline) -> list[dict[str, Any]]:
 
 def daily_runs(pipeline: Pipeline) -> list[str]:
     """The replayed days' runs of the daily DAG."""
-    runs = pipeline.client.call("GET", f"/dags/{DAG_ID}/dagRuns?limit=1000")["dag_runs"]
+    runs = pipeline.client().call("GET", f"/dags/{DAG_ID}/dagRuns?limit=1000")["dag_runs"]
     return sorted(r["dag_run_id"] for r in runs if r["dag_run_id"].startswith("replay__2026-07"))
 
 
 def test_without_lines_of_the_reason_nothing_runs(pipeline: Pipeline, refused: list[Row]) -> None:
     run, report = replay(pipeline, "OVERSIZE")
     assert (report["before"], report["days"]) == (0, [])
-    tasks = pipeline.client.call("GET", f"/dags/{REPLAY}/dagRuns/{run.run_id}/taskInstances")
+    tasks = pipeline.client().call("GET", f"/dags/{REPLAY}/dagRuns/{run.run_id}/taskInstances")
     states = {task["task_id"]: task["state"] for task in tasks["task_instances"]}
     assert states["replay_day"] == "skipped"
     assert daily_runs(pipeline) == []
@@ -137,7 +137,7 @@ def test_mended_code_leaves_a_remainder_of_zero(pipeline: Pipeline, refused: lis
 
 def test_days_in_the_wrong_order_are_one_sentence(pipeline: Pipeline) -> None:
     form = {"reason": "all", "first_day": str(WITHOUT), "last_day": str(DOUBLE_KEYS)}
-    run = pipeline.client.run(REPLAY, DOUBLE_KEYS, form, timeout=300)
+    run = pipeline.client().run(REPLAY, DOUBLE_KEYS, form, timeout=300)
     assert run.state == "failed"
     assert run.error.startswith("count_quarantine: AirflowFailException: first_day 2026-07-11 lies")
 
@@ -146,4 +146,4 @@ def test_days_in_the_wrong_order_are_one_sentence(pipeline: Pipeline) -> None:
 def test_the_form_refuses_what_it_does_not_know(pipeline: Pipeline, change: dict[str, str]) -> None:
     form = {"reason": "all", "first_day": "2026-07-10", "last_day": "2026-07-11", **change}
     with pytest.raises(AirflowError, match=next(iter(change))):
-        pipeline.client.run(REPLAY, date(2026, 7, 12), form)
+        pipeline.client().run(REPLAY, date(2026, 7, 12), form)

@@ -16,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import ua_parser
+
 MAX_LINE_BYTES = 1 << 20
 CATEGORY = {
     "view": "browse",
@@ -214,7 +216,9 @@ def read_event(line: bytes, arrived_at: datetime, max_line_bytes: int) -> dict[s
     ):
         raise Rejected("TIME")
     event_id = none_if_blank(field_text["event_id"])
-    agent = (field_text["user_agent"] or "").lower()
+    agent = field_text["user_agent"] or ""
+    told = ua_parser.parse(agent[:1000])
+    families = [part and part.family for part in (told.user_agent, told.os, told.device)]
     event_type = "view" if event_type == "page_view" else event_type
     return {
         "event_id": event_id or hashlib.sha256(line).hexdigest(),
@@ -224,10 +228,11 @@ def read_event(line: bytes, arrived_at: datetime, max_line_bytes: int) -> dict[s
         "event_timestamp": time,
         **ids,
         **{name: field_text[name] for name in TEXTS},
-        "device_type": none_if_blank(field_text["device_type"]) or device(agent),
+        "device_type": none_if_blank(field_text["device_type"]) or device(agent.lower()),
         "price": read_price(field_text["price"]),
         "quantity": read_quantity(field_text["quantity"]),
-        "is_bot": any(mark in agent for mark in BOTS),
+        **dict(zip(("agent_browser", "agent_os", "agent_device"), families, strict=True)),
+        "is_bot": families[2] == "Spider" or any(mark in agent.lower() for mark in BOTS),
         "is_clock_skewed": time > arrived_at + timedelta(hours=24),
         "metadata": metadata,
     }

@@ -18,6 +18,7 @@ import pytest
 from clickstream_glue import clean, storage
 from clickstream_glue.clean import CleanJob, LedgerRow, MissingObject
 from clickstream_glue.contract import FACT_SCHEMA, QUARANTINE_SCHEMA
+from clickstream_glue.tombstones import ERASED_LINE, SALT, digest
 from pyspark.sql import SparkSession
 
 from tests.glue import oracle
@@ -49,6 +50,7 @@ class Lake:
             raw_path=f"file:{self.raw}/",
             lake_path=f"file:{self.folder}/lake/",
             quarantine_path=f"file:{self.folder}/quarantine/",
+            tombstones_path=f"file:{self.folder}/tombstones/",
             job_name="clean",
             run_id=f"run-{random.random()}",
             **options,
@@ -243,6 +245,58 @@ def test_broken_gzip_yields_its_whole_lines_and_quarantines_the_rest(
     assert lake.run(*HOURS[0]).loaded_count == row.loaded_count
 
 
+def bury(lake: Lake, **ids: str) -> None:
+    """Lays tombstones of these ids by their kind."""
+    folder = lake.folder / "tombstones"
+    folder.mkdir(exist_ok=True)
+    (folder / SALT).write_text("5a17")
+    for kind, id in ids.items():
+        path = folder / kind / digest("5a17", kind, id.encode())
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+
+
+def clicks(**who: str) -> list[bytes]:
+    """Three events of somebody, and one that is none."""
+    event = {"event_type": "view", **who}
+    times = [(START + timedelta(minutes=n)).isoformat() for n in range(3)]
+    lines = [
+        json.dumps({**event, "event_id": str(who) + time, "timestamp": time}) for time in times
+    ]
+    return [line.encode() for line in (*lines, json.dumps(event))]
+
+
+def test_an_erased_person_is_counted_and_kept_nowhere(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, tmp_path)
+    his = clicks(user_id="ann") + clicks(anonymous_id="b-1")
+    others = clicks(user_id="bob", anonymous_id="b-1") + clicks(anonymous_id="b-2") + [b""]
+    lake.put(START, "ok.gz", b"\n".join([*his, *others, his[0], ERASED_LINE]) + b"\n")
+    lake.put(START, "torn.gz", gzip.compress(others[0] + b"\n" + his[1])[:-8])
+    before = lake.run(*HOURS[0])
+    assert (before.erased_count, before.loaded_count) == (1, 12)
+
+    bury(lake, user="ann", anonymous="b-1")
+    row = lake.run(*HOURS[0])
+    assert row.line_count == before.line_count
+    assert row.erased_count == len(his) + 3  # a copy, the marker, a torn line
+    assert (row.loaded_count, row.duplicate_count, row.blank_count) == (6, 1, 1)
+    assert row.quarantined_by_reason == {"MISSING_FIELD": 2}
+    assert {(f["user_id"], f["anonymous_id"]) for f in lake.facts()} == {
+        ("bob", "b-1"),
+        (None, "b-2"),
+    }
+    assert b"ann" not in b"".join(entry["raw_bytes"] for entry in lake.quarantine())
+    # The person's own hour is rebuilt although nothing accepted is left in it.
+    assert row.touched_hours == before.touched_hours
+
+
+def test_tombstones_without_their_salt_stop_the_run(lake: Lake) -> None:
+    bury(lake, user="ann")
+    (lake.folder / "tombstones" / SALT).unlink()
+    with pytest.raises(MissingObject, match="tombstones/salt is gone: restore it"):
+        lake.run(*HOURS[0])
+
+
 def test_an_interval_without_input_touches_nothing(lake: Lake) -> None:
     lake.run(*HOURS[0])
     before = lake.facts(), lake.quarantine()
@@ -295,6 +349,7 @@ def test_the_script_prints_its_ledger_row(lake: Lake) -> None:
         f"--raw-path={job.raw_path}",
         f"--lake-path={job.lake_path.rstrip('/')}",
         f"--quarantine-path={job.quarantine_path}",
+        f"--tombstones-path={job.tombstones_path}",
         "--JOB_NAME=clean",
         "--JOB_RUN_ID=jr_1",
         "--enable-metrics=true",
@@ -307,7 +362,7 @@ def test_the_script_prints_its_ledger_row(lake: Lake) -> None:
     assert row["interval_end"] == "2026-11-20T23:00:00+00:00"
 
 
-PATHS = ["--raw-path=file:/r/", "--lake-path=file:/l/", "--quarantine-path=file:/q/"]
+PATHS = [f"--{name}-path=file:/x/" for name in ("raw", "lake", "quarantine", "tombstones")]
 
 
 @pytest.mark.parametrize(

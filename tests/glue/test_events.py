@@ -190,6 +190,17 @@ ACCEPTED: list[tuple[bytes, dict[str, Any]]] = [
     ),
     (line(user_agent="Mozilla/5.0 (X11; Linux)"), {"device_type": "desktop"}),
     (
+        line(
+            user_agent="Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like "
+            "Gecko) Chrome/131.0.0.0 Mobile Safari/537.36"
+        ),
+        {"agent_browser": "Chrome Mobile", "agent_os": "Android", "agent_device": "Pixel 8"},
+    ),
+    (line(), {"agent_browser": None, "agent_os": None, "agent_device": None}),
+    # Known to ua-parser alone.
+    (line(user_agent="facebookexternalhit/1.1"), {"agent_device": "Spider", "is_bot": True}),
+    (line(user_agent="(" * 100_000), {"is_bot": False}),
+    (
         line(ip="1.2.3.4", metadata={"User-Agent": "x", "clientIp": "y", "zip": "1"}),
         {"metadata": {"zip": "1"}},
     ),
@@ -262,7 +273,7 @@ def test_an_event_has_the_columns_in_the_order_of_their_schema() -> None:
 def test_agents_are_kept_but_not_without_end() -> None:
     agents = Agents()
     for number in range(MOST_AGENTS + 1):
-        assert agents[f"bot {number}"] == (True, "desktop")
+        assert agents[f"bot {number}"][:2] == (True, "desktop")
     assert len(agents) == 1
 
 

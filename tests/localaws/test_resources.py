@@ -104,7 +104,7 @@ def test_provisioning_again_creates_nothing(provisioned: tuple[EmbeddedAws, str]
     said = aws.command("provision")
     assert "created" not in said
     assert "updated" not in said
-    assert "Glue jobs: 1 exist" in said.splitlines()
+    assert "Glue jobs: 2 exist" in said.splitlines()
     assert aws.client("glue").get_job(JobName=NAMES["glue"]["clean_job"])["Job"] == before
 
 

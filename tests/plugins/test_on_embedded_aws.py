@@ -63,7 +63,8 @@ LEDGER = pa.schema(
             (name, pa.int64())
             for name in (
                 *("object_count", "line_count", "loaded_count", "duplicate_count"),
-                *("quarantined_count", "blank_count", "displaced_count", "residual"),
+                *("quarantined_count", "blank_count", "erased_count", "displaced_count"),
+                "residual",
             )
         ),
         ("quarantined_by_reason", pa.map_(pa.string(), pa.int64())),
@@ -165,11 +166,12 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
                 "run_id": "jr_1",
                 "job_name": "clean",
                 "object_count": 1,
-                "line_count": 16,
+                "line_count": 18,
                 "loaded_count": 14,
                 "duplicate_count": 1,
                 "quarantined_count": 0,
                 "blank_count": 1,
+                "erased_count": 2,
                 "displaced_count": 0,
                 "residual": 0,
                 "quarantined_by_reason": {},

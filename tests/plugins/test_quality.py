@@ -30,6 +30,7 @@ ENTRY = LedgerEntry(
     duplicate_count=5,
     quarantined_count=4,
     blank_count=1,
+    erased_count=0,
     displaced_count=0,
     residual=0,
     quarantined_by_reason={"JSON_SYNTAX": 3, "<script>alert(1)</script>": 1},
@@ -146,6 +147,9 @@ def test_numbers_that_fit_are_no_disagreement() -> None:
     assert disagreements(ENTRY, COUNTS) == []
     assert disagreements(ENTRY, replace(COUNTS, raw_lines=109)) == []  # blank lines are no rows
     assert disagreements(ENTRY, replace(COUNTS, raw_lines=None)) == []  # a torn gzip
+    erased = replace(ENTRY, erased_count=2, line_count=112)
+    assert disagreements(erased, replace(COUNTS, raw_lines=112)) == []
+    assert disagreements(erased, COUNTS) != []
 
 
 @pytest.mark.parametrize(

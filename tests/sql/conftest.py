@@ -155,8 +155,8 @@ class Shop:
             self.rows["dim_users"].append(
                 {
                     "user_key": user,
-                    # u1 and u2 are one person.
-                    "person_key": "u1" if user == "u2" else user,
+                    # u1, u10, u11 and so on are one person.
+                    "person_key": "u1" if user.startswith("u1") else user,
                     "is_anonymous": False,
                     "is_bot": False,
                     "first_seen_at": min(row["started_at"] for row in of_user),

@@ -38,6 +38,8 @@ VALUES = {
     "first_date": "2026-11-20",
     "last_date": "2026-11-21",
     "arrival_date": "2026-11-20",
+    "table": "fact_clicks",
+    "person": "sha2('salt:user:' || user_id, 256) IN ('0')",
 }
 DOCUMENT = (ROOT / "docs" / "data-model.md").read_text(encoding="utf-8")
 #: Files that say so of themselves.
@@ -246,7 +248,7 @@ def test_every_reader_of_a_big_lake_table_filters_by_partition() -> None:
     "folder",
     sorted(
         path.parent.relative_to(SQL).as_posix()
-        for pattern in ("athena/*/create.sql", "redshift/*/create.sql")
+        for pattern in ("athena/*/create.sql", "redshift/*/create*.sql")
         for path in SQL.glob(pattern)
     ),
 )
@@ -256,6 +258,17 @@ def test_every_table_has_a_card(folder: str) -> None:
         *("table", "engine", "owner", "grain", "partitioned_by"),
         *("written_by", "source", "personal_data"),
     ]
+    (create,) = (SQL / folder).glob("create*.sql")
+    sql = text(f"{folder}/{create.name}")
     assert card["engine"] == folder.split("/")[0]
-    assert card["table"] in text(f"{folder}/create.sql")
-    assert f"-- Grain:  {card['grain']}" in text(f"{folder}/create.sql")
+    assert card["table"] in sql
+    assert f"-- Grain:  {card['grain']}" in sql
+
+
+def test_a_view_is_refreshed_by_a_statement_of_its_own() -> None:
+    views = sorted(SQL.glob("redshift/*/create_view.sql"))
+    assert views
+    for view in views:
+        name = view.parent.name
+        refresh = re.sub(r"--.*\n", "", text(f"redshift/{name}/refresh.sql")).strip()
+        assert refresh == f"REFRESH MATERIALIZED VIEW clickstream.{name}"

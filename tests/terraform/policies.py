@@ -35,6 +35,8 @@ PROMISES = {
     "kinesis-throttled",
     "glue-failed",
     "glue-slow",
+    "model-failed",
+    "model-slow",
     "athena-failed",
     "athena-slow",
     "redshift-failed",
@@ -243,21 +245,24 @@ def raw_events_outlive_the_replay_window(plan: Plan) -> Iterator[str]:
 
 @rule
 def protected_buckets_refuse_deletion(plan: Plan) -> Iterator[str]:
-    """Deletion protection, where the environment asks for it."""
+    """Deletion protection, where the environment asks for it; only the eraser is let through."""
     if not plan.variables["is_protected"]:
         return
+    (eraser,) = (role.values["name"] for role in plan.of("iam_role", "eraser"))
+    arn = f"arn:aws:iam::{plan.variables['account_id']}:role/{eraser}"
 
     def holds(values: dict[str, Any]) -> bool:
-        denied = {
-            action
+        denials = [
+            (action, statement.get("Condition"))
             for statement in statements(values)
-            if statement["Effect"] == "Deny" and "Condition" not in statement
+            if statement["Effect"] == "Deny" and statement["Principal"] == "*"
             for action in listed(statement["Action"])
-        }
-        needed = {"s3:DeleteBucket"}
+        ]
+        needed = [("s3:DeleteBucket", None)]
         if "-raw-" in values["bucket"]:
-            needed.add("s3:DeleteObjectVersion")
-        return needed <= denied
+            exempt = {"ArnNotEquals": {"aws:PrincipalArn": arn}}
+            needed.append(("s3:DeleteObjectVersion", exempt))
+        return all(each in denials for each in needed)
 
     yield from _each_bucket(plan, "s3_bucket_policy", holds)
 
@@ -304,9 +309,26 @@ def no_role_deletes_raw_events(plan: Plan) -> Iterator[str]:
             for action in listed(statement["Action"])
             if action.startswith("s3:Delete") or fnmatch.fnmatchcase("s3:DeleteObject", action)
         ]
+        if resource.name == "eraser":
+            deletes = [action for action in deletes if action != "s3:DeleteObjectVersion"]
         for place in listed(statement["Resource"]):
             if deletes and fnmatch.fnmatchcase(f"{raw}/clickstream/x", place):
                 yield f"{resource.address} allows {deletes} on {place}"
+
+
+@rule
+def only_the_eraser_changes_what_arrived(plan: Plan) -> Iterator[str]:
+    """Old versions are nobody else's to see or delete, and what Firehose wrote to write anew."""
+    (raw,) = (b.values["arn"] for b in plan.of("s3_bucket") if "-raw-" in b.values["bucket"])
+    versions = {"s3:DeleteObjectVersion", "s3:GetObjectVersion", "s3:ListBucketVersions"}
+    for resource, statement in plan.statements("iam_role_policy", "iam_policy"):
+        actions = set(listed(statement["Action"]))
+        places = listed(statement["Resource"])
+        if resource.name != "eraser" and actions & versions:
+            yield f"{resource.address} allows {sorted(actions & versions)}"
+        is_raw = any(fnmatch.fnmatchcase(f"{raw}/clickstream/x", place) for place in places)
+        if resource.name not in ("eraser", "firehose") and is_raw and "s3:PutObject" in actions:
+            yield f"{resource.address} allows s3:PutObject on raw events"
 
 
 @rule

@@ -14,6 +14,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS {{ names.glue.database }}.pipeline_runs (
     duplicate_count BIGINT,
     quarantined_count BIGINT,
     blank_count BIGINT,
+    erased_count BIGINT,
     displaced_count BIGINT,
     residual BIGINT,
     quarantined_by_reason MAP<STRING, BIGINT>,

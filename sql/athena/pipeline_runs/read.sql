@@ -9,6 +9,7 @@ SELECT
     duplicate_count,
     quarantined_count,
     blank_count,
+    erased_count,
     displaced_count,
     residual,
     json_format(cast(quarantined_by_reason AS JSON)) AS quarantined_by_reason,

@@ -211,12 +211,35 @@ data "aws_iam_policy_document" "this" {
     content {
       sid       = "DenyDeletion"
       effect    = "Deny"
-      actions   = each.key == "raw" ? ["s3:DeleteBucket", "s3:DeleteObjectVersion"] : ["s3:DeleteBucket"]
-      resources = [each.value.arn, "${each.value.arn}/*"]
+      actions   = ["s3:DeleteBucket"]
+      resources = [each.value.arn]
 
       principals {
         type        = "*"
         identifiers = ["*"]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.is_protected && each.key == "raw" ? [1] : []
+
+    content {
+      sid       = "DenyDeletionOfVersions"
+      effect    = "Deny"
+      actions   = ["s3:DeleteObjectVersion"]
+      resources = ["${each.value.arn}/*"]
+
+      principals {
+        type        = "*"
+        identifiers = ["*"]
+      }
+
+      # Whoever asks to be erased is erased from old versions too.
+      condition {
+        test     = "ArnNotEquals"
+        variable = "aws:PrincipalArn"
+        values   = [var.eraser_arn]
       }
     }
   }

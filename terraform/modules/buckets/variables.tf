@@ -12,6 +12,11 @@ variable "key_arn" {
   type        = string
 }
 
+variable "eraser_arn" {
+  description = "The one role that may delete a version of a raw object where that is denied."
+  type        = string
+}
+
 variable "access_logs_bucket" {
   description = "Bucket of the same region for S3's access logs; null for none."
   type        = string
