@@ -42,6 +42,16 @@ CURRENCY = "USD"
 ERASE_TIMEOUT_MINUTES = 24 * 60
 ATHENA_CUTOFF_BYTES = 10 << 30
 REDSHIFT_BASE_CAPACITY = 8
+RAW_DAYS = 90
+#: What goes after how many days: a prefix's objects, or ("" stands for all) older versions.
+RETENTION = {
+    "raw": [("", 30), ("clickstream/", RAW_DAYS)],
+    "processed": [("", 7)],
+    "artifacts": [("", 90)],
+    "results": [("", 1), ("athena/", 30)],
+    "errors": [("", 7), ("quarantine/", RAW_DAYS)],
+}
+TORN_UPLOAD_DAYS = 7
 _INTERVAL = "CLICKSTREAM_FIREHOSE_INTERVAL_SECONDS"
 _HOURS = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/hour=!{timestamp:HH}/"
 _NOT_FOUND = (
@@ -135,6 +145,11 @@ class _Provisioner:
             )
             s3.put_public_access_block(
                 Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(private, True)
+            )
+        for part, rules in RETENTION.items():
+            s3.put_bucket_lifecycle_configuration(
+                Bucket=getattr(self._names.buckets, part),
+                LifecycleConfiguration={"Rules": [_life_cycle(*rule) for rule in rules]},
             )
         # Raw is what everything else can be made from again.
         s3.put_bucket_versioning(
@@ -258,6 +273,16 @@ class _Provisioner:
             JOB_TIMEOUT_MINUTES,
         )
         self._job(
+            names.glue.compact_job,
+            names.roles.glue,
+            "compact_lake.py",
+            {
+                "--lake-path": f"s3://{buckets.processed}/{prefixes.lake}",
+                "--quarantine-path": f"s3://{buckets.errors}/{prefixes.quarantine}",
+            },
+            JOB_TIMEOUT_MINUTES,
+        )
+        self._job(
             names.glue.erase_job,
             names.roles.eraser,
             "erase_user.py",
@@ -375,6 +400,22 @@ class _Provisioner:
 
     def _tables(self) -> None:
         self._done["SQL files applied"] = create_tables(self._names, self._context.client)
+
+
+def _life_cycle(prefix: str, days: int) -> dict[str, Any]:
+    rule = {
+        "ID": f"expire-{prefix.rstrip('/')}" if prefix else "tidy",
+        "Status": "Enabled",
+        "Filter": {"Prefix": prefix},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": TORN_UPLOAD_DAYS},
+    }
+    if prefix:
+        return {**rule, "Expiration": {"Days": days}}
+    return {
+        **rule,
+        "NoncurrentVersionExpiration": {"NoncurrentDays": days},
+        "Expiration": {"ExpiredObjectDeleteMarker": True},
+    }
 
 
 def _service(name: str) -> dict[str, str]:

@@ -27,6 +27,7 @@ import psutil
 from scripts.airflow_environment import ROOT, airflow_environment
 from scripts.postgres import Postgres
 
+POOLS_FILE = ROOT / "plugins" / "clickstream" / "pools.json"
 START_TIMEOUT_SECONDS = 180
 #: How long a component may take to end by itself: a running task is given this long.
 GRACE_SECONDS = 10
@@ -179,7 +180,7 @@ class Server:
                 if not wait_until(lambda: is_ending or postgres.is_ready(), 60):
                     raise Trouble(f"PostgreSQL did not start; see {database.log}")
                 if not is_ending:
-                    _migrate([*airflow, "db", "migrate"], environment, self.home, common)
+                    _prepare(airflow, environment, self.home, common)
                 while not is_ending:
                     for program in (database, *programs):
                         program.keep_alive()
@@ -263,21 +264,23 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def _migrate(
-    command: list[str], environment: dict[str, str], home: Path, options: dict[str, Any]
+def _prepare(
+    airflow: list[str], environment: dict[str, str], home: Path, options: dict[str, Any]
 ) -> None:
-    """Bring the database to this Airflow's version, once per version."""
-    stamp, version = home / "migrated", importlib.metadata.version("apache-airflow")
-    if stamp.exists() and stamp.read_text() == version:
+    """Bring the database to this Airflow's version and these pools, once for each of them."""
+    stamp = home / "migrated"
+    wanted = importlib.metadata.version("apache-airflow") + POOLS_FILE.read_text(encoding="utf-8")
+    if stamp.exists() and stamp.read_text() == wanted:
         return
     log = home / "logs" / "migrate.log"
     with log.open("wb") as out:
-        done = subprocess.run(
-            command, env=environment, stdout=out, stderr=out, check=False, **options
-        )
-    if done.returncode != 0:
-        raise Trouble(f"the database could not be migrated; see {log}")
-    stamp.write_text(version)
+        for command in (["db", "migrate"], ["pools", "import", str(POOLS_FILE)]):
+            done = subprocess.run(
+                airflow + command, env=environment, stdout=out, stderr=out, check=False, **options
+            )
+            if done.returncode != 0:
+                raise Trouble(f"airflow {' '.join(command[:2])} failed; see {log}")
+    stamp.write_text(wanted)
 
 
 # The lock says what runs. Every process of the server inherits its descriptor, so it is free only

@@ -91,6 +91,25 @@ data "aws_iam_policy_document" "airflow" {
     resources = [module.buckets.arns.results]
   }
 
+  # What S3 does by itself: clickstream_maintenance reads the same rules, and finds little to do.
+  statement {
+    sid       = "FindWhatIsOver"
+    actions   = ["s3:GetLifecycleConfiguration", "s3:ListBucketMultipartUploads", "s3:ListBucketVersions"]
+    resources = [for part in ["processed", "results", "errors"] : module.buckets.arns[part]]
+  }
+
+  statement {
+    sid       = "DeleteWhatIsOver"
+    actions   = ["s3:AbortMultipartUpload", "s3:DeleteObjectVersion"]
+    resources = [for part in ["processed", "results", "errors"] : "${module.buckets.arns[part]}/*"]
+  }
+
+  statement {
+    sid       = "DeleteOldResults"
+    actions   = ["s3:DeleteObject"]
+    resources = ["${module.buckets.arns.results}/${local.names.prefixes.athena_results}*", local.quarantine_objects]
+  }
+
   statement {
     sid       = "LoadWarehouse"
     actions   = ["redshift-data:BatchExecuteStatement", "redshift-data:ExecuteStatement", "redshift-serverless:GetCredentials"]

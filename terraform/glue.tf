@@ -29,6 +29,13 @@ locals {
         "--currency"   = var.currency
       }
     }
+    compact_lake = {
+      name        = local.names.glue.compact_job
+      description = "Rewrites the lake's small files into few, without a changed row; Airflow starts it."
+      arguments = {
+        "--quarantine-path" = "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"
+      }
+    }
   }
   lake_locations = [
     "${local.s3_uris.processed}/${local.names.prefixes.lake}fact_clicks/",

@@ -67,13 +67,13 @@ class EmbeddedAws:
         """End the process as a crash would."""
         os.kill(int((self.home / "lock").read_text()), signal.SIGKILL)
 
-    def client(self, service: str) -> Any:
-        """A boto3 client that reaches this embedded AWS."""
+    def client(self, service: str, principal: str = "test") -> Any:
+        """A boto3 client that reaches this embedded AWS, as `principal` in its trail."""
         return boto3.client(
             service,
             region_name=self.region,
             endpoint_url=self.endpoint,
-            aws_access_key_id="test",
+            aws_access_key_id=principal,
             aws_secret_access_key="test",
             config=ClientConfig(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
         )

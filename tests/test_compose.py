@@ -332,9 +332,11 @@ def test_the_installed_airflow_knows_every_command_and_option(tmp_path: Path) ->
         ast.literal_eval(call) for call in re.findall(r'\["airflow".*?\]', API_SERVER.read_text())
     ]
     asked = [service.get("command", []) for service in SERVICES.values()] + checks + started
+    (prepared,) = (command[2] for command in asked if command[:2] == ["sh", "-c"])
+    asked += [line.split() for line in prepared.split(" && ")]
     commands = [command[1:] for command in asked if command[:1] == ["airflow"]]
     assert {command[0] for command in commands} == {
-        *["db", "api-server", "scheduler", "dag-processor", "triggerer", "jobs"]
+        *["db", "pools", "api-server", "scheduler", "dag-processor", "triggerer", "jobs"]
     }
     used = {key: value for s in RAW["services"].values() for key, value in s["environment"].items()}
     used |= image_variables()

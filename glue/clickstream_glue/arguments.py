@@ -12,11 +12,13 @@ from typing import Any, NoReturn
 class Parser(argparse.ArgumentParser):
     """Reads an interval, a run's name, and what a job adds; says what is wrong in one sentence."""
 
-    def __init__(self, name: str, description: str | None) -> None:
+    def __init__(self, name: str, description: str | None, has_interval: bool = True) -> None:
         """See the class; `name` is the script's."""
         super().__init__(prog=name, description=description, allow_abbrev=False)
-        self.add_argument("--interval-start", type=hour, required=True, help="first arrival hour")
-        self.add_argument("--interval-end", type=hour, required=True, help="hour after the last")
+        if has_interval:
+            help_start, help_end = "first arrival hour", "hour after the last"
+            self.add_argument("--interval-start", type=hour, required=True, help=help_start)
+            self.add_argument("--interval-end", type=hour, required=True, help=help_end)
         self.add_argument("--lake-path", type=folder, required=True)
         self.add_argument("--JOB_NAME", dest="job_name", default=name)
         self.add_argument("--JOB_RUN_ID", dest="run_id", default=f"jr_{uuid.uuid4().hex}")
@@ -24,7 +26,7 @@ class Parser(argparse.ArgumentParser):
     def read(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The arguments by name; Glue adds some of its own, which are left alone."""
         found = vars(self.parse_known_args(arguments)[0])
-        if found["interval_start"] >= found["interval_end"]:
+        if "interval_start" in found and found["interval_start"] >= found["interval_end"]:
             self.error("--interval-start must lie before --interval-end")
         return found
 

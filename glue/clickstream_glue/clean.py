@@ -18,8 +18,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
 
+from clickstream_glue import compaction, dedupe, raw_lines, storage
 from clickstream_glue import contract as c
-from clickstream_glue import dedupe, raw_lines, storage
 from clickstream_glue.events import BLANK, ERASED, read_events
 from clickstream_glue.ledger import touched_hours
 from clickstream_glue.tombstones import KINDS, SALT, Tombstones
@@ -116,6 +116,8 @@ def run(spark: SparkSession, job: CleanJob) -> LedgerRow:
     for name, value in SPARK_SETTINGS.items():
         spark.conf.set(name, value)
     started_at = datetime.now(UTC)
+    for root in (job.lake_path, job.quarantine_path):
+        compaction.heal(spark, root)
     folders = [f"{hour:year=%Y/month=%m/day=%d/hour=%H}/" for hour in job.hours]
     objects = storage.files_in(spark, job.raw_path, folders)
     # An interval without input is no reason to touch what is there.

@@ -27,17 +27,31 @@ PARQUET_OPTIONS: Final = {
 
 def files_in(spark: SparkSession, root: str, folders: Iterable[str]) -> list[str]:
     """The data files in and below those `folders` of `root` that exist, as full paths."""
-    found = []
-    for folder in folders:
-        path = _path(spark, root + folder)
-        file_system = _file_system(spark, path)
-        statuses = file_system.listFiles(path, True) if file_system.exists(path) else None
-        while statuses and statuses.hasNext():
-            file = statuses.next().getPath()
-            # Spark, Athena and Hive take these names for hidden.
-            if file.getName()[0] not in "._" and "/_temporary/" not in file.toString():
-                found.append(file.toString())
-    return sorted(found)
+    return sorted(file for folder in folders for file in sizes_in(spark, root + folder))
+
+
+def sizes_in(spark: SparkSession, folder: str) -> dict[str, int]:
+    """The data files in and below a folder, as full paths, and the bytes of each."""
+    found = {}
+    path = _path(spark, folder)
+    file_system = _file_system(spark, path)
+    statuses = file_system.listFiles(path, True) if file_system.exists(path) else None
+    while statuses and statuses.hasNext():
+        status = statuses.next()
+        file = status.getPath()
+        below = file.toUri().getPath()[len(path.toUri().getPath()) :].strip("/")
+        # Spark, Athena and Hive take these names for hidden.
+        if not any(part[0] in "._" for part in below.split("/")):
+            found[file.toString()] = status.getLen()
+    return found
+
+
+def folders_in(spark: SparkSession, root: str) -> list[str]:
+    """The names of the folders of `root` that are not hidden."""
+    path = _path(spark, root + "*")
+    statuses = _file_system(spark, path).globStatus(path) or ()
+    names = (status.getPath().getName() for status in statuses if status.isDirectory())
+    return sorted(name for name in names if name[0] not in "._")
 
 
 def partitions_in(spark: SparkSession, root: str, names: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -66,6 +80,19 @@ def delete_files(spark: SparkSession, files: Iterable[str]) -> None:
     for file in files:
         path = _path(spark, file)
         _file_system(spark, path).delete(path, False)
+
+
+def delete_folder(spark: SparkSession, folder: str) -> None:
+    """Deletes a folder with all that is in it; one that is not there is fine."""
+    path = _path(spark, folder)
+    _file_system(spark, path).delete(path, True)
+
+
+def rename(spark: SparkSession, source: str, target: str) -> None:
+    """Moves a file within its bucket; on S3 that is a copy, and then a delete of the source."""
+    path = _path(spark, target)
+    if not _file_system(spark, path).rename(_path(spark, source), path):
+        raise OSError(f"{source} could not be moved to {target}")
 
 
 def read_table(

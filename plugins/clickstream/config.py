@@ -68,6 +68,7 @@ class Glue:
     database: str
     clean_job: str
     model_job: str
+    compact_job: str
     erase_job: str
     crawler: str
     log_group_prefix: str

@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clickstream.defaults import LAKE_POOL, LAKE_SLOTS, POOLS_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
 #: Every DAG, by name: a file that is added or lost must be noticed.
-DAGS = ["clickstream_daily", "clickstream_erase_user"]
+DAGS = [
+    "clickstream_daily",
+    "clickstream_erase_user",
+    "clickstream_maintenance",
+    "clickstream_replay_quarantine",
+]
 #: Those that somebody starts by hand.
-UNSCHEDULED = {"clickstream_erase_user"}
-VERBS = "build|refresh|resolve|wait|repair|clean|crawl|read|check|load|publish|erase|rerun|prove"
+UNSCHEDULED = {"clickstream_erase_user", "clickstream_replay_quarantine"}
+VERBS = (
+    "build|refresh|resolve|wait|repair|clean|crawl|read|check|load|publish|erase|rerun|prove"
+    "|count|replay|compact|expire"
+)
 HEAVY = ("great_expectations", "pandas", "pyathena", "pyspark", "duckdb")
 
 PARSE = """
@@ -57,6 +66,8 @@ print(json.dumps({
                     ),
                     "downstream": sorted(task.downstream_task_ids),
                     "is_teardown": task.is_teardown,
+                    "pool": [task.pool, task.pool_slots],
+                    "trigger_rule": task.trigger_rule.value,
                     "on_failure_fail_dagrun": task.on_failure_fail_dagrun,
                 }
                 for task in dag.tasks
@@ -153,13 +164,20 @@ def test_every_task_has_a_verb_retries_back_off_and_a_timeout(dag: dict[str, Any
         assert task["deferrable"] is not False, name
 
 
+def test_every_task_holds_a_slot_of_the_lake_and_compaction_all_of_them(
+    dag: dict[str, Any],
+) -> None:
+    # A deferred task must go on holding its slot: its job runs.
+    assert json.loads(POOLS_FILE.read_text())[LAKE_POOL]["include_deferred"] is True
+    slots = {name: LAKE_SLOTS if name == "compact_lake" else 1 for name in dag["tasks"]}
+    assert {name: task["pool"] for name, task in dag["tasks"].items()} == {
+        name: [LAKE_POOL, number] for name, number in slots.items()
+    }
+
+
 def test_a_failure_before_the_report_leaves_the_run_red(dag: dict[str, Any]) -> None:
     # Airflow judges a run by its leaves. A teardown is not one, unless it may fail the run itself:
     # then its success would hide what failed before it.
-    (last,) = (name for name, task in dag["tasks"].items() if not task["downstream"])
-    if last == "publish_report":
-        assert dag["tasks"][last]["is_teardown"]
-        assert not dag["tasks"][last]["on_failure_fail_dagrun"]
-    else:
-        assert last == "publish_proof"  # which fails itself unless nothing is left
-        assert not any(task["is_teardown"] for task in dag["tasks"].values())
+    (last,) = (task for task in dag["tasks"].values() if not task["downstream"])
+    assert not last["on_failure_fail_dagrun"]
+    assert last["is_teardown"] or last["trigger_rule"] in ("all_success", "none_failed")

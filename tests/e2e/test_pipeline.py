@@ -211,14 +211,16 @@ def test_a_cleared_run_leaves_identical_rows(
 
 
 @contextlib.contextmanager
-def replaced_script(pipeline: Pipeline, text: str) -> Iterator[None]:
-    """The Glue job runs another script for a while."""
+def replaced_script(
+    pipeline: Pipeline, text: str | bytes, name: str = "clean_events.py"
+) -> Iterator[None]:
+    """The Glue job runs another script, or has another package, for a while."""
     s3, bucket = pipeline.aws.client("s3"), pipeline.config.buckets.artifacts
-    key = f"{pipeline.config.prefixes.scripts}clean_events.py"
+    key = f"{pipeline.config.prefixes.scripts}{name}"
     original = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     # The tags are Terraform's, which would miss them.
     tags = s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
-    s3.put_object(Bucket=bucket, Key=key, Body=text.encode())
+    s3.put_object(Bucket=bucket, Key=key, Body=text)
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ def test_the_bundle_is_all_that_runs_on_aws(tmp_path: Path) -> None:
     alone = {
         "glue/build_model.py",
         "glue/clean_events.py",
+        "glue/compact_lake.py",
         "glue/erase_user.py",
         "glue/clickstream_glue.zip",
         "glue/libraries.zip",

@@ -58,6 +58,10 @@ def inventory(client: Client) -> dict[str, Any]:
     roles = {role["RoleName"] for role in client("iam").list_roles()["Roles"]}
     return {
         "buckets": sorted(bucket["Name"] for bucket in s3.list_buckets()["Buckets"]),
+        "life cycles": {
+            bucket: s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+            for bucket in sorted(vars(NAMES.buckets).values())
+        },
         "code": {
             item["Key"]: item["Size"]
             for item in s3.list_objects_v2(Bucket=NAMES.buckets.artifacts)["Contents"]
