@@ -42,7 +42,7 @@ from clickstream import tasks
 from clickstream.assets import FACT_CLICKS
 from clickstream.config import Config
 from clickstream.defaults import default_args
-from clickstream.model_run import DAILY_TABLES, VIEWS, WAREHOUSE_TABLES
+from clickstream.model_run import VIEWS, WAREHOUSE_TABLES
 from clickstream.operators import ExistingGlueJobOperator, RawObjectSensor
 from clickstream.sql_files import loads, refreshes, repairs
 
@@ -136,11 +136,12 @@ def clickstream_daily() -> None:
     build_model = ExistingGlueJobOperator(
         task_id="build_model", job_name=CONFIG.glue.model_job, **JOB_RUN
     )
-    repair_model = AthenaOperator.partial(task_id="repair_model", **ATHENA).expand(
-        query=repairs(*DAILY_TABLES, "model_runs")
+    repair_model_runs = AthenaOperator(
+        task_id="repair_model_runs", query="athena/model_runs/repair.sql", **ATHENA
     )
     read_model_run = tasks.read_model_run(build_model.output)
-    check_model_partitions = tasks.check_model_partitions()
+    # MSCK would list all days of all tables; the run knows which it has built.
+    add_model_partitions = tasks.add_model_partitions()
     check_model = tasks.check_model()
     load_redshift = RedshiftDataOperator.partial(
         task_id="load_redshift", outlets=[FACT_CLICKS], **REDSHIFT
@@ -164,9 +165,9 @@ def clickstream_daily() -> None:
         check_partitions,
         check_events,
         build_model,
-        repair_model,
+        repair_model_runs,
         read_model_run,
-        check_model_partitions,
+        add_model_partitions,
         check_model,
         load_redshift,
         refresh_views,

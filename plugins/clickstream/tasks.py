@@ -81,7 +81,7 @@ def check_partitions() -> list[list[str]]:
     """Every touched hour is in the catalog; those that are missing are added."""
     from clickstream.partitions import hour_values
 
-    return _check_partitions({"fact_clicks": [hour_values(hour) for hour in _entry().hours]})
+    return _add_partitions({"fact_clicks": [hour_values(hour) for hour in _entry().hours]})
 
 
 @task
@@ -102,12 +102,12 @@ def read_model_run(glue_run_id: str) -> dict[str, Any]:
 
 
 @task
-def check_model_partitions() -> list[list[str]]:
-    """Every rebuilt day of every table is in the catalog; those that are missing are added."""
+def add_model_partitions() -> list[list[str]]:
+    """The catalog learns of every rebuilt day of every table that it does not know yet."""
     from clickstream.model_run import BY_YEAR
     from clickstream.partitions import day_values
 
-    return _check_partitions(
+    return _add_partitions(
         {
             table: [day_values(day) if table in BY_YEAR else [day] for day in days]
             for table, days in _model_run().rebuilt_days.items()
@@ -152,7 +152,7 @@ def publish_report() -> str:
     return quality_store.save_report(CONFIG, interval, page)
 
 
-def _check_partitions(wanted: dict[str, list[list[str]]]) -> list[list[str]]:
+def _add_partitions(wanted: dict[str, list[list[str]]]) -> list[list[str]]:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
     from clickstream.partitions import add_missing_partitions
@@ -163,7 +163,7 @@ def _check_partitions(wanted: dict[str, list[list[str]]]) -> list[list[str]]:
         for table, partitions in wanted.items()
         for values in add_missing_partitions(CONFIG, glue, table, partitions)
     ]
-    log.info("Partitions that crawler and repair had missed: %s", added or "none")
+    log.info("Partitions that the catalog did not know: %s", added or "none")
     return added
 
 

@@ -24,7 +24,7 @@ DAGS = [
 #: Those that somebody starts by hand.
 UNSCHEDULED = {"clickstream_erase_user", "clickstream_replay_quarantine"}
 VERBS = (
-    "build|refresh|resolve|wait|repair|clean|crawl|read|check|load|publish|erase|rerun|prove"
+    "add|build|refresh|resolve|wait|repair|clean|crawl|read|check|load|publish|erase|rerun|prove"
     "|count|replay|compact|expire"
 )
 HEAVY = ("great_expectations", "pandas", "pyathena", "pyspark", "duckdb")
