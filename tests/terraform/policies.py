@@ -318,15 +318,23 @@ def no_role_deletes_raw_events(plan: Plan) -> Iterator[str]:
 
 @rule
 def only_the_eraser_changes_what_arrived(plan: Plan) -> Iterator[str]:
-    """Old versions are nobody else's to see or delete, and what Firehose wrote to write anew."""
+    """Old versions are nobody else's to read, those of raw not to list or delete either, and what
+    Firehose wrote is not to be written anew. (Airflow deletes what the life cycle rules expire.)
+    """
     (raw,) = (b.values["arn"] for b in plan.of("s3_bucket") if "-raw-" in b.values["bucket"])
-    versions = {"s3:DeleteObjectVersion", "s3:GetObjectVersion", "s3:ListBucketVersions"}
     for resource, statement in plan.statements("iam_role_policy", "iam_policy"):
         actions = set(listed(statement["Action"]))
         places = listed(statement["Resource"])
+        is_raw = any(
+            fnmatch.fnmatchcase(name, place)
+            for place in places
+            for name in (raw, f"{raw}/clickstream/x")
+        )
+        versions = {"s3:GetObjectVersion"}
+        if is_raw:
+            versions |= {"s3:DeleteObjectVersion", "s3:ListBucketVersions"}
         if resource.name != "eraser" and actions & versions:
             yield f"{resource.address} allows {sorted(actions & versions)}"
-        is_raw = any(fnmatch.fnmatchcase(f"{raw}/clickstream/x", place) for place in places)
         if resource.name not in ("eraser", "firehose") and is_raw and "s3:PutObject" in actions:
             yield f"{resource.address} allows s3:PutObject on raw events"
 
