@@ -91,7 +91,7 @@ def _judged_lines(
     arrived_at = (arrival_hour(key) - EPOCH) // MICROSECOND
     for line, number, reason, _ in split_lines(key, content):
         # Escapes may hide more than a search for values sees; such lines are read as events.
-        if b"\\" in line or erased.stand_in(_line_bytes(line, reason)):
+        if b"\\" in line or any(erased.count_in(_line_bytes(line, reason))):
             yield line, number, reason, _is_erased(line, reason, arrived_at, erased)
 
 
@@ -207,7 +207,7 @@ def anonymous_ids(key: str, content: bytes, erased: Tombstones) -> set[bytes]:
         pairs = (
             _ids(line)
             for line, *_ in split_lines(key, content)
-            if b"\\" in line or erased.stand_in(line)
+            if b"\\" in line or erased.count_users(line)
         )
     return {other.encode() for user, other in pairs if other and erased.is_user(user)}
 

@@ -49,6 +49,7 @@ HIS = {
     "his event": line(user_id="ann"),
     "his event with a browser": line(user_id="ann", anonymous_id="b-1"),
     "his browser alone": line(anonymous_id="b-1"),
+    "his browser alone, another named in it": line(anonymous_id="b-1", metadata={"user_id": "bob"}),
     "a blank user id is none": line(anonymous_id="b-1", user_id=" "),
     "an escaped id": line(user_id="ann").replace(b'"ann"', rb'"a\u006en"'),
     "an escaped field": line(user_id="ann").replace(b"user_id", rb"user\u005fid"),
