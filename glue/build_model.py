@@ -44,6 +44,8 @@ def hosts(text: str) -> tuple[str, ...]:
 def read_arguments(arguments: Sequence[str]) -> ModelJob:
     """Reads the job's arguments."""
     parser = Parser("build_model", __doc__)
+    parser.add_lake()
+    parser.add_interval()
     parser.add_argument("--session-timeout-minutes", type=pause, default=30)
     parser.add_argument("--attribution-days", type=positive, default=30, help="how far back")
     parser.add_argument(

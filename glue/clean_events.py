@@ -21,6 +21,8 @@ from pyspark.sql import SparkSession
 def read_arguments(arguments: Sequence[str]) -> CleanJob:
     """Reads the job's arguments."""
     parser = Parser("clean_events", __doc__)
+    parser.add_lake()
+    parser.add_interval()
     parser.add_argument("--raw-path", type=folder, required=True)
     parser.add_argument("--quarantine-path", type=folder, required=True)
     parser.add_argument("--tombstones-path", type=folder, required=True, help="who was erased")

@@ -23,7 +23,8 @@ def names(text: str) -> tuple[str, ...]:
 
 def read_arguments(arguments: Sequence[str]) -> CompactJob:
     """Reads the job's arguments."""
-    parser = Parser("compact_lake", __doc__, has_interval=False)
+    parser = Parser("compact_lake", __doc__)
+    parser.add_lake()
     parser.add_argument("--quarantine-path", type=folder, required=True)
     parser.add_argument("--tables", type=names, default=(), help="all when left out")
     parser.add_argument("--target-bytes", type=positive, default=TARGET_BYTES, help="of a file")

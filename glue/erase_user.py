@@ -10,22 +10,13 @@ import argparse
 import json
 import re
 import sys
-import uuid
 from collections.abc import Sequence
-from typing import NoReturn
 
+from clickstream_glue.arguments import Parser
 from clickstream_glue.erase import REPLICA, EraseJob, Place, erase, prove
 from pyspark.sql import SparkSession
 
 STEPS = {"erase": erase, "prove": prove}
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the process with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def sha256(text: str) -> str:
@@ -46,7 +37,7 @@ def buckets(text: str) -> dict[str, str]:
 
 def read_arguments(arguments: Sequence[str]) -> tuple[str, EraseJob]:
     """The step and the job; Glue adds arguments of its own, which are left alone."""
-    parser = Parser(prog="erase_user", description=__doc__, allow_abbrev=False)
+    parser = Parser("erase_user", __doc__)
     parser.add_argument("--step", choices=STEPS, required=True)
     parser.add_argument("--user", type=sha256, required=True, help="the user id's digest")
     parser.add_argument("--with-anonymous", choices=("true", "false"), default="false")
@@ -57,8 +48,7 @@ def read_arguments(arguments: Sequence[str]) -> tuple[str, EraseJob]:
     parser.add_argument("--delivery-errors-prefix", required=True)
     parser.add_argument("--tombstones-prefix", required=True)
     parser.add_argument("--erasures-prefix", required=True)
-    parser.add_argument("--JOB_RUN_ID", dest="run_id", default=f"jr_{uuid.uuid4().hex}")
-    given = vars(parser.parse_known_args(arguments)[0])
+    given = parser.read(arguments)
     names, region, replica = (given.pop(k) for k in ("buckets", "region", "replica_region"))
     places = [Place(part, name, region) for part, name in names.items()]
     if replica:

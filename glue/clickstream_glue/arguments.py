@@ -10,18 +10,22 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads an interval, a run's name, and what a job adds; says what is wrong in one sentence."""
+    """Reads a run's name and what a job adds; says what is wrong in one sentence."""
 
-    def __init__(self, name: str, description: str | None, has_interval: bool = True) -> None:
+    def __init__(self, name: str, description: str | None) -> None:
         """See the class; `name` is the script's."""
         super().__init__(prog=name, description=description, allow_abbrev=False)
-        if has_interval:
-            help_start, help_end = "first arrival hour", "hour after the last"
-            self.add_argument("--interval-start", type=hour, required=True, help=help_start)
-            self.add_argument("--interval-end", type=hour, required=True, help=help_end)
-        self.add_argument("--lake-path", type=folder, required=True)
-        self.add_argument("--JOB_NAME", dest="job_name", default=name)
         self.add_argument("--JOB_RUN_ID", dest="run_id", default=f"jr_{uuid.uuid4().hex}")
+
+    def add_lake(self) -> None:
+        """The lake, and the name under which the job writes down what it did there."""
+        self.add_argument("--lake-path", type=folder, required=True)
+        self.add_argument("--JOB_NAME", dest="job_name", default=self.prog)
+
+    def add_interval(self) -> None:
+        """The arrival hours that a run is about."""
+        self.add_argument("--interval-start", type=hour, required=True, help="first arrival hour")
+        self.add_argument("--interval-end", type=hour, required=True, help="hour after the last")
 
     def read(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The arguments by name; Glue adds some of its own, which are left alone."""
