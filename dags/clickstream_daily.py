@@ -26,7 +26,7 @@ of the model and `model_runs` in the lake, the same facts, dimensions and marts 
 ### Rerun
 Clear the run or any task of it, at any time, in any order: the rows come out the same. For one day
 of your choice trigger with `date`. For many:
-`airflow backfill create --dag-id clickstream_daily --max-active-runs 1 --from-date … --to-date …`.
+`airflow backfill create --dag-id clickstream_daily --max-active-runs 2 --from-date … --to-date …`.
 """
 
 from __future__ import annotations
