@@ -33,6 +33,7 @@ def main() -> None:
             ROOT / "glue" / "clean_events.py",
             *(*SPAN, lake, f"--raw-path=file:{folder}/raw/"),
             f"--quarantine-path=file:{folder}/quarantine/",
+            f"--tombstones-path=file:{folder}/tombstones/",
         )
         model_seconds, built = run(
             ROOT / "glue" / "build_model.py", *SPAN, lake, "--site-hosts=shop.example"

@@ -240,6 +240,7 @@ def test_every_row_is_the_oracles_on_five_dirty_days(spark: SparkSession, tmp_pa
             raw_path=f"file:{tmp_path}/raw/",
             lake_path=f"file:{lake.folder}/",
             quarantine_path=f"file:{tmp_path}/quarantine/",
+            tombstones_path=f"file:{tmp_path}/tombstones/",
             job_name="clean",
             run_id="clean",
         ),
