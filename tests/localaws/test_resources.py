@@ -125,7 +125,9 @@ def test_the_job_finds_its_scripts_and_a_changed_one_is_uploaded_again(
 
     script = job["Command"]["ScriptLocation"]
     assert read(script) == (ROOT / "glue" / "clean_events.py").read_bytes()
-    with zipfile.ZipFile(io.BytesIO(read(job["DefaultArguments"]["--extra-py-files"]))) as archive:
+    own, libraries = job["DefaultArguments"]["--extra-py-files"].split(",")
+    assert read(libraries)
+    with zipfile.ZipFile(io.BytesIO(read(own))) as archive:
         sources = (ROOT / "glue" / "clickstream_glue").rglob("*.py")
         assert set(archive.namelist()) == {
             path.relative_to(ROOT / "glue").as_posix() for path in sources
