@@ -8,8 +8,8 @@ sessions, dimensions and marts of every day that the new events touch (docs/data
 ### Schedule
 Every UTC day at midnight (every hour with `CLICKSTREAM_SCHEDULE=hourly`: the same rows in the end),
 20 minutes late, so that Firehose has delivered. No catch-up: a new deployment must not start with
-years of empty days; backfill what you want instead. Two runs at a time at most; the Glue jobs run
-one after the other, since two would rewrite the same partitions.
+years of empty days; backfill what you want instead. One run at a time, since two would rewrite the
+same partitions.
 
 ### Reads / Writes
 Reads raw objects by arrival hour. Writes `fact_clicks`, `quarantine`, `pipeline_runs`, the tables
@@ -26,7 +26,7 @@ of the model and `model_runs` in the lake, the same facts, dimensions and marts 
 ### Rerun
 Clear the run or any task of it, at any time, in any order: the rows come out the same. For one day
 of your choice trigger with `date`. For many:
-`airflow backfill create --dag-id clickstream_daily --max-active-runs 2 --from-date … --to-date …`.
+`airflow backfill create --dag-id clickstream_daily --max-active-runs 1 --from-date … --to-date …`.
 """
 
 from __future__ import annotations
