@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts.airflow_client import AirflowClient
-from tests.e2e.conftest import WHEN_WRITTEN, Pipeline, Row
+from scripts.lake_digest import WHEN_WRITTEN
+from tests.e2e.conftest import Pipeline, Row
 
 pytestmark = pytest.mark.timeout(1500)
 
