@@ -28,46 +28,6 @@ resource "aws_s3_object" "salt" {
   }
 }
 
-resource "aws_glue_job" "erase_user" {
-  name                   = local.names.glue.erase_job
-  description            = "Erases one person, or proves that he is gone; Airflow starts it."
-  role_arn               = aws_iam_role.eraser.arn
-  glue_version           = "5.1"
-  worker_type            = "G.1X"
-  number_of_workers      = var.glue_worker_count
-  timeout                = 24 * 60
-  max_retries            = 0
-  security_configuration = aws_glue_security_configuration.this.name
-
-  command {
-    name            = "glueetl"
-    python_version  = "3"
-    script_location = "${local.glue_scripts}erase_user.py"
-  }
-
-  default_arguments = merge(
-    {
-      "--extra-py-files"         = "${local.glue_scripts}clickstream_glue.zip,${local.glue_scripts}libraries.zip"
-      "--buckets"                = join(",", [for part, name in local.names.buckets : "${part}=${name}"])
-      "--region"                 = var.region
-      "--raw-prefix"             = local.names.prefixes.raw
-      "--delivery-errors-prefix" = local.names.prefixes.delivery_errors
-      "--tombstones-prefix"      = local.names.prefixes.tombstones
-      "--erasures-prefix"        = local.names.prefixes.erasures
-      "--custom-logGroup-prefix" = local.names.glue.log_group_prefix
-      "--enable-metrics"         = "true"
-    },
-    var.replica == null ? {} : { "--replica-region" = var.replica.region },
-  )
-
-  # Two runs at once would rewrite the same objects.
-  execution_property {
-    max_concurrent_runs = 1
-  }
-
-  depends_on = [aws_iam_role_policy.eraser]
-}
-
 data "aws_iam_policy_document" "eraser" {
   statement {
     sid       = "ListVersions"

@@ -10,12 +10,14 @@ locals {
   raw_database  = "${local.glue_arn}:database/${local.names.glue.raw_database}"
   raw_tables    = "${local.glue_arn}:table/${local.names.glue.raw_database}/*"
   glue_scripts  = "${local.s3_uris.artifacts}/${local.names.prefixes.scripts}"
-  # By the name of the script.
+  lake_uri      = "${local.s3_uris.processed}/${local.names.prefixes.lake}"
+  # By the name of the script; the role and the minutes are those of the clean job if none are named.
   glue_jobs = {
     clean_events = {
       name        = local.names.glue.clean_job
       description = "Cleans one interval of raw events; Airflow starts it."
       arguments = {
+        "--lake-path"       = local.lake_uri
         "--raw-path"        = "${local.s3_uris.raw}/${local.names.prefixes.raw}"
         "--quarantine-path" = "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"
         "--tombstones-path" = "${local.s3_uris.artifacts}/${local.names.prefixes.tombstones}"
@@ -25,6 +27,7 @@ locals {
       name        = local.names.glue.model_job
       description = "Builds sessions, dimensions and marts of the days that an interval touched; Airflow starts it."
       arguments = {
+        "--lake-path"  = local.lake_uri
         "--site-hosts" = join(",", var.site_hosts)
         "--currency"   = var.currency
       }
@@ -33,13 +36,31 @@ locals {
       name        = local.names.glue.compact_job
       description = "Rewrites the lake's small files into few, without a changed row; Airflow starts it."
       arguments = {
+        "--lake-path"       = local.lake_uri
         "--quarantine-path" = "${local.s3_uris.errors}/${local.names.prefixes.quarantine}"
       }
     }
+    erase_user = {
+      name        = local.names.glue.erase_job
+      description = "Erases one person, or proves that he is gone; Airflow starts it."
+      role        = "eraser"
+      timeout     = 24 * 60
+      arguments = merge(
+        {
+          "--buckets"                = join(",", [for part, name in local.names.buckets : "${part}=${name}"])
+          "--region"                 = var.region
+          "--raw-prefix"             = local.names.prefixes.raw
+          "--delivery-errors-prefix" = local.names.prefixes.delivery_errors
+          "--tombstones-prefix"      = local.names.prefixes.tombstones
+          "--erasures-prefix"        = local.names.prefixes.erasures
+        },
+        var.replica == null ? {} : { "--replica-region" = var.replica.region },
+      )
+    }
   }
   lake_locations = [
-    "${local.s3_uris.processed}/${local.names.prefixes.lake}fact_clicks/",
-    "${local.s3_uris.processed}/${local.names.prefixes.lake}pipeline_runs/",
+    "${local.lake_uri}fact_clicks/",
+    "${local.lake_uri}pipeline_runs/",
     "${local.s3_uris.errors}/${local.names.prefixes.quarantine}",
   ]
 }
@@ -76,11 +97,11 @@ resource "aws_glue_job" "this" {
 
   name                   = each.value.name
   description            = each.value.description
-  role_arn               = aws_iam_role.glue.arn
+  role_arn               = lookup(each.value, "role", "glue") == "eraser" ? aws_iam_role.eraser.arn : aws_iam_role.glue.arn
   glue_version           = "5.1"
   worker_type            = "G.1X"
   number_of_workers      = var.glue_worker_count
-  timeout                = 60
+  timeout                = lookup(each.value, "timeout", 60)
   max_retries            = 0
   security_configuration = aws_glue_security_configuration.this.name
 
@@ -92,7 +113,6 @@ resource "aws_glue_job" "this" {
 
   default_arguments = merge(each.value.arguments, {
     "--extra-py-files"         = "${local.glue_scripts}clickstream_glue.zip,${local.glue_scripts}libraries.zip"
-    "--lake-path"              = "${local.s3_uris.processed}/${local.names.prefixes.lake}"
     "--custom-logGroup-prefix" = local.names.glue.log_group_prefix
     "--enable-metrics"         = "true"
   })
@@ -102,7 +122,7 @@ resource "aws_glue_job" "this" {
     max_concurrent_runs = 1
   }
 
-  depends_on = [aws_iam_role_policy.glue]
+  depends_on = [aws_iam_role_policy.glue, aws_iam_role_policy.eraser]
 }
 
 resource "aws_glue_crawler" "lake" {

@@ -13,6 +13,8 @@ locals {
   minute = 60
   hour   = 60 * local.minute
 
+  daily_jobs = { glue = "clean_events", model = "build_model" }
+
   # The promises of docs/runbook.md; each alarm's description says what to do first.
   alarms = { for name, alarm in merge(
     { for part, stream in local.delivery_streams : "firehose-${part}-stale" => {
@@ -33,6 +35,22 @@ locals {
       threshold   = 1
       periods     = 3
       operator    = "LessThanThreshold"
+    } },
+    { for name, job in local.daily_jobs : "${name}-failed" => {
+      description = "Tasks of the job fail: its message is in Airflow's log of ${job}."
+      namespace   = "Glue"
+      metric      = "glue.driver.aggregate.numFailedTasks"
+      dimensions  = { JobName = local.glue_jobs[job].name, JobRunId = "ALL", Type = "count" }
+      statistic   = "Sum"
+      threshold   = 0
+    } },
+    { for name, job in local.daily_jobs : "${name}-slow" => {
+      description = "The job ran for more than 45 minutes; it is stopped after 60: raise glue_worker_count."
+      namespace   = "Glue"
+      metric      = "glue.driver.aggregate.elapsedTime"
+      dimensions  = { JobName = local.glue_jobs[job].name, JobRunId = "ALL", Type = "count" }
+      statistic   = "Maximum"
+      threshold   = 45 * local.minute * 1000
     } },
     {
       firehose-throttled = {
@@ -61,38 +79,6 @@ locals {
         statistic   = "Sum"
         threshold   = 0
         periods     = 3
-      }
-      glue-failed = {
-        description = "Tasks of the clean job fail: its message is in Airflow's log of clean_events."
-        namespace   = "Glue"
-        metric      = "glue.driver.aggregate.numFailedTasks"
-        dimensions  = { JobName = local.names.glue.clean_job, JobRunId = "ALL", Type = "count" }
-        statistic   = "Sum"
-        threshold   = 0
-      }
-      glue-slow = {
-        description = "The clean job ran for more than 45 minutes; it is stopped after 60: raise glue_worker_count."
-        namespace   = "Glue"
-        metric      = "glue.driver.aggregate.elapsedTime"
-        dimensions  = { JobName = local.names.glue.clean_job, JobRunId = "ALL", Type = "count" }
-        statistic   = "Maximum"
-        threshold   = 45 * local.minute * 1000
-      }
-      model-failed = {
-        description = "Tasks of the model job fail: its message is in Airflow's log of build_model."
-        namespace   = "Glue"
-        metric      = "glue.driver.aggregate.numFailedTasks"
-        dimensions  = { JobName = local.names.glue.model_job, JobRunId = "ALL", Type = "count" }
-        statistic   = "Sum"
-        threshold   = 0
-      }
-      model-slow = {
-        description = "The model job ran for more than 45 minutes; it is stopped after 60: raise glue_worker_count."
-        namespace   = "Glue"
-        metric      = "glue.driver.aggregate.elapsedTime"
-        dimensions  = { JobName = local.names.glue.model_job, JobRunId = "ALL", Type = "count" }
-        statistic   = "Maximum"
-        threshold   = 45 * local.minute * 1000
       }
       athena-failed = {
         description = "Queries fail: their reasons are in the work group's history."

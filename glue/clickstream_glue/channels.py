@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 NOT_SET: Final = "(not set)"
@@ -41,15 +41,42 @@ DISPLAY_MEDIA: Final = ["display", "banner", "expandable", "interstitial", "cpm"
 EMAIL: Final = ["email", "e-mail", "e_mail", "e mail"]
 
 
-def campaign(metadata: Column, page_url: Column) -> Column:
-    """The campaign an event carries: struct<utm_source, utm_medium, utm_campaign>, else null."""
-    values = [
-        F.coalesce(without_blank(metadata[key]), without_blank(_query_value(page_url, key))).alias(
-            key
+def with_campaign(events: DataFrame) -> DataFrame:
+    """Adds campaign: struct<utm_source, utm_medium, utm_campaign>, or null if an event has none.
+
+    One step a time: within one, Spark computes a value once for each place that names it.
+    """
+    url, metadata = F.col("page_url"), F.col("metadata")
+    # Few addresses have any of the keys, and to look for each in all of them is slow.
+    in_url = F.when(
+        url.contains("utm_"),
+        F.transform(F.array(*(_query_value(url, key) for key in CAMPAIGN_KEYS)), _decoded),
+    )
+    return (
+        events.withColumn("campaign", in_url)
+        .withColumns(
+            {
+                key: F.coalesce(
+                    without_blank(metadata[key]), without_blank(F.col("campaign")[number])
+                )
+                for number, key in enumerate(CAMPAIGN_KEYS)
+            }
         )
-        for key in CAMPAIGN_KEYS
-    ]
-    return F.when(F.coalesce(*values).isNotNull(), F.struct(*values))
+        .withColumn(
+            "campaign", F.when(F.coalesce(*CAMPAIGN_KEYS).isNotNull(), F.struct(*CAMPAIGN_KEYS))
+        )
+        .drop(*CAMPAIGN_KEYS)
+    )
+
+
+def with_referrer_host(events: DataFrame, site_hosts: Iterable[str]) -> DataFrame:
+    """Adds referrer_host, in lower case: the host that sent the visitor, or null if it is ours."""
+    pattern = r"^(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?([^/?#:]+)"
+    host = F.col("referrer_host")
+    return events.withColumn(
+        "referrer_host",
+        F.regexp_replace(F.regexp_extract(F.lower("referrer_url"), pattern, 1), r"^www\.", ""),
+    ).withColumn("referrer_host", F.when((host != "") & ~_is_site(host, [], site_hosts), host))
 
 
 def without_blank(text: Column) -> Column:
@@ -58,16 +85,12 @@ def without_blank(text: Column) -> Column:
 
 
 def _query_value(url: Column, key: str) -> Column:
-    text = F.regexp_extract(url, rf"^[^?#]*\?(?:[^#]*?&)?{key}=([^&#]+)", 1)
+    return F.regexp_extract(url, rf"^[^?#]*\?(?:[^#]*?&)?{key}=([^&#]+)", 1)
+
+
+def _decoded(text: Column) -> Column:
     # url_decode fails on a "%" that begins no escape.
     return F.when(text.rlike("%(?![0-9A-Fa-f]{2})"), text).otherwise(F.url_decode(text))
-
-
-def referrer_host(url: Column, site_hosts: Iterable[str]) -> Column:
-    """The host that sent the visitor, in lower case; null where there is none or it is our own."""
-    host = F.regexp_extract(F.lower(url), r"^(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?([^/?#:]+)", 1)
-    host = F.regexp_replace(host, r"^www\.", "")
-    return F.when((host != "") & ~_is_site(host, [], site_hosts), host)
 
 
 def source_of(campaign: Column, host: Column) -> Column:

@@ -47,10 +47,9 @@ def with_robots(visits: DataFrame, sessions: DataFrame) -> DataFrame:
 
 
 def orders(visits: DataFrame) -> DataFrame:
-    """The purchases that count, one row each: user_key, when, order (its id), amount."""
-    order = F.coalesce("order_id", F.concat(F.lit("\n"), F.col("event_id"))).alias("order")
+    """The purchases that count, one row each: user_key, when, order_key, amount."""
     return visits.filter((F.col("event_type") == "purchase") & is_counted()).select(
-        "user_key", TIME, order, "amount"
+        "user_key", TIME, "order_key", "amount"
     )
 
 
@@ -103,35 +102,37 @@ def engagement(
             F.countDistinct("user_key").alias("user_count"),
         )
     )
-    kinds = {
-        "engaged": ("is_engaged", "engaged_session_count", "engaged_rate"),
-        "bounce": ("is_bounce", "bounce_count", "bounce_rate"),
-        "converted": ("is_converted", "converted_session_count", "conversion_rate"),
+    flags = {
+        "engaged_session_count": "is_engaged",
+        "bounce_count": "is_bounce",
+        "converted_session_count": "is_converted",
+    }
+    rates = {
+        "engaged_rate": "engaged_session_count",
+        "bounce_rate": "bounce_count",
+        "conversion_rate": "converted_session_count",
     }
     started = (
         sessions.filter(~F.col("is_bot"))
         .groupBy(spans("started_at"))
         .agg(
             F.count(F.lit(1)).alias("session_count"),
-            *(F.count_if(flag).alias(count) for flag, count, _ in kinds.values()),
+            *(F.count_if(flag).alias(count) for count, flag in flags.items()),
         )
     )
     bought = purchases.groupBy(spans(TIME)).agg(*_order_sums())
-    counts = ["session_count", *(count for _, count, _ in kinds.values())]
     return (
         events.join(started, name, "left")
         .join(bought, name, "left")
-        .fillna(0, [*counts, "order_count", "revenue"])
-        .withColumns(
-            {rate: F.col(count) / F.col("session_count") for _, count, rate in kinds.values()}
-        )
+        .fillna(0, ["session_count", *flags, "order_count", "revenue"])
+        .withColumns({rate: F.col(count) / F.col("session_count") for rate, count in rates.items()})
         .withColumn("day", F.to_date(name))
     )
 
 
 def _order_sums() -> list[Column]:
     return [
-        F.countDistinct("order").alias("order_count"),
+        F.countDistinct("order_key").alias("order_count"),
         F.sum("amount").alias("revenue"),
     ]
 

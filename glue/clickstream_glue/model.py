@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from typing import Final
 
 from pyspark import StorageLevel
@@ -33,6 +34,8 @@ DAY: Final = timedelta(days=1)
 # From so many days before a touched day to so many after it a session may be another.
 DAYS_BEFORE: Final = 1
 DAYS_AFTER: Final = 2
+# Tables written at a time: while the driver plans one, the cluster works on others.
+AT_ONCE: Final = 4
 # What `Lake.read_facts` reads before the day before is an hour.
 MAX_PAUSE_MINUTES: Final = 60
 NOTES: Final = "_pending/build_model/"
@@ -174,13 +177,29 @@ def _build(lake: Lake, job: ModelJob, touched: set[date]) -> None:
     offsets = range(-DAYS_BEFORE, DAYS_AFTER + 1)
     days = {day + offset * DAY for day in touched for offset in offsets}
     days &= fact_days | session_days
-    _build_days(lake, job, days, session_days)
-    _build_looking_back(lake, job, days, fact_days)
-    _build_snapshots(lake)
+    by_day = _build_days(lake, job, days, session_days)
+    _side_by_side(
+        lambda: _replace_engagement_daily(lake, by_day, days, fact_days),
+        lambda: _replace_attribution_daily(lake, job, days, fact_days),
+        lambda: _replace_users(lake),
+        *(partial(lake.replace, table, rows) for table, rows in _dimensions(lake).items()),
+    )
+    lake.spark.catalog.clearCache()
 
 
-def _build_days(lake: Lake, job: ModelJob, days: set[date], session_days: set[date]) -> None:
-    """The tables whose rows hang on nothing but the events around their day."""
+def _side_by_side(*steps: Callable[[], None]) -> None:
+    """Takes AT_ONCE steps at a time."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        # Going through the results raises what a step has raised, and starts no step after it.
+        for _ in pool.map(lambda step: step(), steps):
+            pass
+
+
+def _build_days(lake: Lake, job: ModelJob, days: set[date], session_days: set[date]) -> DataFrame:
+    """The tables whose rows hang on nothing but the events around their day.
+
+    Returns what such events say of engagement_daily.
+    """
     facts = lake.read_facts(days)
     visits = sessions.read_visits(facts, job.currency, job.site_hosts)
     identities = sessions.identities_daily(visits).persist()
@@ -193,24 +212,23 @@ def _build_days(lake: Lake, job: ModelJob, days: set[date], session_days: set[da
     found = all_sessions.filter(_is_on("started_at", days))
     visits_of_days = visits.transform(marts.with_robots, all_sessions)
     events = visits_of_days.filter(_is_on(sessions.TIME, days))
+    steps = visits_of_days.filter(_is_on("session_started_at", days))
+    facts_of_days = facts.filter(_is_on(sessions.TIME, days))
     hours = marts.users_hourly(events).persist()
     purchases = marts.orders(events).persist()
-
-    _replace_sessions(lake, found, days, session_days)
-    lake.replace(t.IDENTITIES_DAILY, identities.filter(_is_on("day", days)), days)
-    lake.replace(t.USERS_DAILY, marts.users_daily(hours, found, purchases), days)
-    by_hour = marts.engagement(hours, found, purchases, "hour", "hour_at")
-    lake.replace(t.ENGAGEMENT_HOURLY, by_hour, days)
-    by_day = marts.engagement(hours, found, purchases, "day", "day")
-    _replace_engagement_daily(lake, by_day, days)
-    lake.replace(t.FUNNEL_DAILY, marts.funnel_daily(found), days)
-    facts_of_days = facts.filter(_is_on(sessions.TIME, days))
-    products = marts.product_performance_daily(events, facts_of_days)
-    lake.replace(t.PRODUCT_PERFORMANCE_DAILY, products, days)
-    steps = visits_of_days.filter(_is_on("session_started_at", days))
-    lake.replace(t.PAGE_PATHS_DAILY, marts.page_paths_daily(steps, found), days)
-    for kept in (identities, visits, all_sessions, hours, purchases):
-        kept.unpersist()
+    tables = {
+        t.PRODUCT_PERFORMANCE_DAILY: marts.product_performance_daily(events, facts_of_days),
+        t.PAGE_PATHS_DAILY: marts.page_paths_daily(steps, found),
+        t.USERS_DAILY: marts.users_daily(hours, found, purchases),
+        t.ENGAGEMENT_HOURLY: marts.engagement(hours, found, purchases, "hour", "hour_at"),
+        t.FUNNEL_DAILY: marts.funnel_daily(found),
+        t.IDENTITIES_DAILY: identities.filter(_is_on("day", days)),
+    }
+    _side_by_side(
+        lambda: _replace_sessions(lake, found, days, session_days),
+        *(partial(lake.replace, table, rows, days) for table, rows in tables.items()),
+    )
+    return marts.engagement(hours, found, purchases, "day", "day")
 
 
 def _replace_sessions(
@@ -230,28 +248,34 @@ def _replace_sessions(
         # A killed run may have left a row twice.
         rows = lake.read(t.SESSIONS, further).dropDuplicates(["session_id"])
         lake.replace(t.SESSIONS, rows.transform(sessions.with_is_new_user, firsts), further)
-    firsts.unpersist()
 
 
-def _replace_engagement_daily(lake: Lake, rows: DataFrame, days: set[date]) -> None:
-    window = {day - age * DAY for day in days for age in range(marts.MONTH)}
-    users = lake.read(t.USERS_DAILY, window)
-    lake.replace(t.ENGAGEMENT_DAILY, marts.with_active_users(rows, users), days)
+def _reached(days: set[date], fact_days: set[date], age: int) -> set[date]:
+    """The days whose rows count what happened on `days`, up to so many days later."""
+    return {day for day in fact_days if any(0 <= (day - d).days <= age for d in days)}
 
 
-def _build_looking_back(lake: Lake, job: ModelJob, days: set[date], fact_days: set[date]) -> None:
-    """The rows of later days that count what happened on `days`."""
+def _replace_engagement_daily(
+    lake: Lake, by_day: DataFrame, days: set[date], fact_days: set[date]
+) -> None:
+    """Writes engagement_daily of `days`, and of later days that count users of `days`."""
+    later = _reached(days, fact_days, marts.MONTH - 1) - days
+    # A killed run may have left a row twice.
+    rows = lake.read(t.ENGAGEMENT_DAILY, later).dropDuplicates(["day"])
+    later_by_day = rows.drop("weekly_user_count", "monthly_user_count")
+    for rows, of_days in ((by_day, days), (later_by_day, later)):
+        if of_days:
+            window = {day - age * DAY for day in of_days for age in range(marts.MONTH)}
+            users = lake.read(t.USERS_DAILY, window)
+            lake.replace(t.ENGAGEMENT_DAILY, marts.with_active_users(rows, users), of_days)
 
-    def reached(age: int) -> set[date]:
-        return {day for day in fact_days if any(0 <= (day - d).days <= age for d in days)}
 
-    if later := reached(marts.MONTH - 1) - days:
-        # A killed run may have left a row twice.
-        rows = lake.read(t.ENGAGEMENT_DAILY, later).dropDuplicates(["day"])
-        counts = ["weekly_user_count", "monthly_user_count"]
-        _replace_engagement_daily(lake, rows.drop(*counts), later)
+def _replace_attribution_daily(
+    lake: Lake, job: ModelJob, days: set[date], fact_days: set[date]
+) -> None:
+    """Writes attribution_daily of `days`, and of later days that look back to them."""
     look_back = timedelta(days=job.attribution_days)
-    converted = reached(job.attribution_days)
+    converted = _reached(days, fact_days, job.attribution_days)
     window = {day - age * DAY for day in converted for age in range(look_back.days + 1)}
     window &= fact_days
     rows = marts.attribution_daily(
@@ -260,20 +284,25 @@ def _build_looking_back(lake: Lake, job: ModelJob, days: set[date], fact_days: s
     lake.replace(t.ATTRIBUTION_DAILY, rows, converted | days)
 
 
-def _build_snapshots(lake: Lake) -> None:
-    """The tables that are sums over all days."""
+def _replace_users(lake: Lake) -> None:
+    """Writes dim_users, and the weekly marts of its persons."""
     users, identities = lake.read(t.USERS_DAILY), lake.read(t.IDENTITIES_DAILY)
     lake.replace(t.DIM_USERS, marts.dim_users(users, identities))
     weeks = marts.active_weeks(users, lake.read(t.DIM_USERS)).persist()
     lake.replace(t.RETENTION_COHORTS, marts.retention_cohorts(weeks))
     lake.replace(t.LIFECYCLE_WEEKLY, marts.lifecycle_weekly(weeks))
-    weeks.unpersist()
-    lake.replace(t.DIM_PRODUCTS, marts.dim_products(lake.read(t.PRODUCT_PERFORMANCE_DAILY)))
-    lake.replace(t.DIM_PAGES, marts.dim_pages(lake.read(t.PAGE_PATHS_DAILY)))
+
+
+def _dimensions(lake: Lake) -> dict[Table, DataFrame]:
+    """The other tables that are sums over all days."""
     all_sessions = lake.read(t.SESSIONS)
-    lake.replace(t.DIM_DEVICES, marts.dim_devices(all_sessions))
-    lake.replace(t.DIM_SOURCES, marts.dim_sources(all_sessions))
-    lake.replace(t.DIM_DATES, marts.dim_dates(users))
+    return {
+        t.DIM_PRODUCTS: marts.dim_products(lake.read(t.PRODUCT_PERFORMANCE_DAILY)),
+        t.DIM_PAGES: marts.dim_pages(lake.read(t.PAGE_PATHS_DAILY)),
+        t.DIM_DEVICES: marts.dim_devices(all_sessions),
+        t.DIM_SOURCES: marts.dim_sources(all_sessions),
+        t.DIM_DATES: marts.dim_dates(lake.read(t.USERS_DAILY)),
+    }
 
 
 def _is_on(time: str, days: Iterable[date]) -> Column:

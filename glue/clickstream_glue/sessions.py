@@ -39,7 +39,8 @@ def read_visits(facts: DataFrame, currency: str, site_hosts: Iterable[str]) -> D
     is_foreign = is_purchase & (F.upper(sent_currency) != currency.upper())
     price = F.coalesce("price", F.lit(0).cast("decimal(18,4)"))
     amount = price * F.coalesce("quantity", F.lit(1)).cast("decimal(10,0)")
-    return facts.select(
+    events = channels.with_referrer_host(channels.with_campaign(facts), site_hosts)
+    return events.select(
         *KEY,
         "event_type",
         "user_id",
@@ -49,15 +50,19 @@ def read_visits(facts: DataFrame, currency: str, site_hosts: Iterable[str]) -> D
         F.coalesce(
             without_blank(F.col("page")), F.when(without_blank(F.col("page_url")).isNotNull(), path)
         ).alias("page"),
-        channels.campaign(F.col("metadata"), F.col("page_url")).alias("campaign"),
-        channels.referrer_host(F.col("referrer_url"), site_hosts).alias("referrer_host"),
+        "campaign",
+        "referrer_host",
         without_blank(F.col("product_id")).alias("product_id"),
         *(without_blank(F.col(name)).alias(name) for name in [*DEVICE, "location"]),
         F.when(is_purchase, F.coalesce("quantity", F.lit(1))).alias("quantity"),
         F.when(is_purchase & ~F.coalesce(is_foreign, F.lit(False)), amount)
         .cast("decimal(38,4)")
         .alias("amount"),
-        F.when(is_purchase, without_blank(F.col("order_id"))).alias("order_id"),
+        # Of an order without an id every purchase is one.
+        F.when(
+            is_purchase,
+            F.coalesce(without_blank(F.col("order_id")), F.concat(F.lit("\n"), F.col("event_id"))),
+        ).alias("order_key"),
         F.coalesce(is_foreign, F.lit(False)).alias("is_foreign"),
         "is_bot",
     )
@@ -176,9 +181,7 @@ def build_sessions(visits: DataFrame) -> DataFrame:
         return F.first(name, ignorenulls=True).alias(name)
 
     def count_distinct_orders(is_counted: Column) -> Column:
-        # Of an order without an id every purchase is one.
-        order = F.coalesce("order_id", F.concat(F.lit("\n"), F.col("event_id")))
-        return F.size(F.collect_set(F.when(is_counted, order))).cast("bigint")
+        return F.size(F.collect_set(F.when(is_counted, F.col("order_key")))).cast("bigint")
 
     sessions = visits.groupBy(*SESSION).agg(
         first("client_session_id"),
