@@ -48,6 +48,7 @@ from clickstream.sql_files import loads, refreshes, repairs
 
 CONFIG = Config.from_environment()
 POLL = CONFIG.settings.poll_seconds
+WAREHOUSE = loads("fact_clicks", *WAREHOUSE_TABLES)
 INTERVAL = "ti.xcom_pull(task_ids='resolve_interval')"
 ATHENA = {
     "workgroup": CONFIG.athena.workgroup,
@@ -143,9 +144,9 @@ def clickstream_daily() -> None:
     # MSCK would list all days of all tables; the run knows which it has built.
     add_model_partitions = tasks.add_model_partitions()
     check_model = tasks.check_model()
-    load_redshift = RedshiftDataOperator.partial(
-        task_id="load_redshift", outlets=[FACT_CLICKS], **REDSHIFT
-    ).expand(sql=loads("fact_clicks", *WAREHOUSE_TABLES))
+    load_redshift = RedshiftDataOperator(
+        task_id="load_redshift", sql=WAREHOUSE, outlets=[FACT_CLICKS], **REDSHIFT
+    )
     refresh_views = RedshiftDataOperator.partial(task_id="refresh_views", **REDSHIFT).expand(
         sql=refreshes(*VIEWS)
     )

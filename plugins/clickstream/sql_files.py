@@ -13,16 +13,13 @@ def refreshes(*views: str) -> list[str]:
     return [f"redshift/{view}/refresh.sql" for view in views]
 
 
-def loads(*tables: str) -> list[list[str]]:
-    """The statements that replace a run's part of each table of the warehouse: a transaction each.
+def loads(*tables: str) -> list[str]:
+    """The statements that replace a run's part of each table of the warehouse.
 
+    They are one transaction: nobody sees the sessions of one run beside the events of another.
     Spectrum returns maps and arrays as text in a session that was told to.
     """
     return [
-        [
-            "redshift/fact_clicks/serialize_maps.sql",
-            f"redshift/{table}/delete.sql",
-            f"redshift/{table}/insert.sql",
-        ]
-        for table in tables
+        "redshift/fact_clicks/serialize_maps.sql",
+        *(f"redshift/{table}/{step}.sql" for table in tables for step in ("delete", "insert")),
     ]

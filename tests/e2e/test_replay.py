@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(900)
 
 REPLAY = "clickstream_replay_quarantine"
 #: Only the first has lines with a key twice, which the mended code takes.
-DOUBLE_KEYS, WITHOUT = date(2026, 7, 10), date(2026, 7, 11)
+DOUBLE_KEYS, WITHOUT = date(2026, 9, 10), date(2026, 9, 11)
 MENDED, OTHER = "DUP_KEY", "JSON_SYNTAX"
 
 
@@ -94,7 +94,9 @@ def saved_reports(pipeline: Pipeline) -> list[dict[str, Any]]:
 def daily_runs(pipeline: Pipeline) -> list[str]:
     """The replayed days' runs of the daily DAG."""
     runs = pipeline.client().call("GET", f"/dags/{DAG_ID}/dagRuns?limit=1000")["dag_runs"]
-    return sorted(r["dag_run_id"] for r in runs if r["dag_run_id"].startswith("replay__2026-07"))
+    return sorted(
+        r["dag_run_id"] for r in runs if r["dag_run_id"].startswith(f"replay__{DOUBLE_KEYS:%Y-%m}")
+    )
 
 
 def test_without_lines_of_the_reason_nothing_runs(pipeline: Pipeline, refused: list[Row]) -> None:
@@ -142,11 +144,11 @@ def test_days_in_the_wrong_order_are_one_sentence(pipeline: Pipeline) -> None:
     form = {"reason": "all", "first_day": str(WITHOUT), "last_day": str(DOUBLE_KEYS)}
     run = pipeline.client().run(REPLAY, DOUBLE_KEYS, form, timeout=300)
     assert run.state == "failed"
-    assert run.error.startswith("count_quarantine: AirflowFailException: first_day 2026-07-11 lies")
+    assert run.error.startswith("count_quarantine: AirflowFailException: first_day 2026-09-11 lies")
 
 
 @pytest.mark.parametrize("change", [{"reason": "UGLY"}, {"first_day": "yesterday"}])
 def test_the_form_refuses_what_it_does_not_know(pipeline: Pipeline, change: dict[str, str]) -> None:
-    form = {"reason": "all", "first_day": "2026-07-10", "last_day": "2026-07-11", **change}
+    form = {"reason": "all", "first_day": str(DOUBLE_KEYS), "last_day": str(WITHOUT), **change}
     with pytest.raises(AirflowError, match=next(iter(change))):
         pipeline.client().run(REPLAY, date(2026, 7, 12), form)
