@@ -22,7 +22,7 @@ from scripts.airflow_client import AirflowClient
 from scripts.lake_digest import WHEN_WRITTEN
 from tests.e2e.conftest import Pipeline, Row
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(3000)]
 
 DAYS = (date(2026, 7, 10), date(2026, 7, 11))
 PERSON, BROWSER = "u-e7f3-to-erase", "a-e7f3-at-home"

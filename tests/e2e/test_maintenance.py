@@ -18,7 +18,7 @@ from scripts.lake_digest import read_lake
 from tests.e2e.conftest import DAG_ID, Pipeline
 from tests.plugins.test_on_embedded_aws import FACT, event
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 
 MAINTENANCE = "clickstream_maintenance"
 HOUR = datetime(2026, 8, 10, 7)

@@ -16,7 +16,7 @@ from scripts.lake_digest import WHEN_WRITTEN, read_lake
 from tests.e2e.conftest import DAG_ID, Pipeline, Row
 from tests.e2e.test_pipeline import of_day, redshift_day, replaced_script
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 
 REPLAY = "clickstream_replay_quarantine"
 #: Only the first has lines with a key twice, which the mended code takes.
