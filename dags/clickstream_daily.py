@@ -8,8 +8,7 @@ sessions, dimensions and marts of every day that the new events touch (docs/data
 ### Schedule
 Every UTC day at midnight (every hour with `CLICKSTREAM_SCHEDULE=hourly`: the same rows in the end),
 20 minutes late, so that Firehose has delivered. No catch-up: a new deployment must not start with
-years of empty days; backfill what you want instead. One run at a time, since two would rewrite the
-same partitions.
+years of empty days; backfill what you want instead. Runs take turns from `wait_for_turn` on.
 
 ### Reads / Writes
 Reads raw objects by arrival hour. Writes `fact_clicks`, `quarantine`, `pipeline_runs`, the tables
@@ -19,14 +18,13 @@ of the model and `model_runs` in the lake, the same facts, dimensions and marts 
 ### If it fails
 - `wait_for_raw`: nothing arrived. Look at Firehose; after a truly silent interval mark it success.
 - `clean_events`, `build_model`: the message is the Glue script's own.
-- `check_events`, `check_model`: the message names the expectation, column and value. Redshift is
-  untouched.
+- `check_events`, `check_model`: the message names the expectation. Redshift is untouched.
 - `check_agreement`: the message has the numbers. Objects that came in meanwhile: clear the run.
 
 ### Rerun
 Clear the run or any task of it, at any time, in any order: the rows come out the same. For one day
 of your choice trigger with `date`. For many:
-`airflow backfill create --dag-id clickstream_daily --max-active-runs 1 --from-date … --to-date …`.
+`airflow backfill create --dag-id clickstream_daily --max-active-runs 2 --from-date … --to-date …`.
 """
 
 from __future__ import annotations
@@ -118,6 +116,7 @@ def clickstream_daily() -> None:
     repair_raw = AthenaOperator(
         task_id="repair_raw", query="athena/click_events_raw/repair.sql", **ATHENA
     )
+    wait_for_turn = tasks.wait_for_turn()
     clean_events = ExistingGlueJobOperator(
         task_id="clean_events", job_name=CONFIG.glue.clean_job, **JOB_RUN
     )
@@ -159,6 +158,7 @@ def clickstream_daily() -> None:
         wait_for_delivery,
         wait_for_raw,
         repair_raw,
+        wait_for_turn,
         clean_events,
         crawl_lake,
         repair_lake,

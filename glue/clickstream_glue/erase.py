@@ -28,6 +28,7 @@ from clickstream_glue.tombstones import ANONYMOUS, SALT, USER, Tombstones, diges
 VERSIONS_PER_TASK: Final = 100
 REPLICA: Final = "-replica"
 RAW, ARTIFACTS, RESULTS = "raw", "artifacts", "results"
+IDENTITIES: Final = "/identities_daily/"
 T = TypeVar("T")
 
 
@@ -81,7 +82,7 @@ def erase(spark: SparkSession, job: EraseJob) -> dict[str, Any]:
         names = {digest(erased.salt, ANONYMOUS, id) for ids in known for id in ids}
         erased = Tombstones(erased.salt, erased.users, erased.anonymous | names)
         _put_tombstones(job, erased)
-    hits = _each_version(spark, job, partial(_find, job, erased))
+    hits = _each_version(spark, job, partial(_find, job, erased, erased))
     raw_days = {
         f"{arrival_hour(version.key):%Y-%m-%d}"
         for place, version in _versions(job, RAW)
@@ -108,7 +109,15 @@ def prove(spark: SparkSession, job: EraseJob) -> dict[str, Any]:
         raise LookupError(f"nobody has begun to erase {job.user}: run the step erase first")
     erased = _person(job, plan)
     versions = list(_versions(job))
-    hits = _each(spark, versions, partial(_find, job, erased))
+    identities = [(place, version) for place, version in versions if IDENTITIES in version.key]
+    shared = {
+        digest(erased.salt, ANONYMOUS, id)
+        for ids in _each(spark, identities, partial(_shared, erased))
+        for id in ids
+    }
+    # A browser that somebody else is known by may stand in any result of the lake as it is now.
+    in_results = Tombstones(erased.salt, erased.users, erased.anonymous - shared)
+    hits = _each(spark, versions, partial(_find, job, erased, in_results))
     answer = {
         "plan": plan["id"],
         "version_count": len(versions),
@@ -206,7 +215,18 @@ def _anonymous(
     return erasure.anonymous_ids(version.key, content, erased) or None
 
 
-def _find(job: EraseJob, erased: Tombstones, s3: Any, place: Place, version: Version) -> Hit | None:
+def _shared(erased: Tombstones, s3: Any, place: Place, version: Version) -> set[bytes] | None:
+    return erasure.shared_ids(_content(s3, version), erased) or None
+
+
+def _find(
+    job: EraseJob,
+    erased: Tombstones,
+    in_results: Tombstones,
+    s3: Any,
+    place: Place,
+    version: Version,
+) -> Hit | None:
     content = _content(s3, version)
     if not content:
         return None
@@ -217,7 +237,7 @@ def _find(job: EraseJob, erased: Tombstones, s3: Any, place: Place, version: Ver
     elif _is_delivery_error(job, place, version.key):
         found = erasure.find_in_delivery_errors(content, erased)
     else:
-        found = erasure.find_in_text(content, erased)
+        found = erasure.find_in_text(content, in_results)
         if not place.part.startswith(RESULTS):
             # Code and the like: what stands there is told, not deleted.
             found = replace(found, count=0)

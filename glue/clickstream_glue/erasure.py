@@ -197,12 +197,9 @@ def find_in_text(content: bytes, erased: Tombstones) -> Found:
 
 def anonymous_ids(key: str, content: bytes, erased: Tombstones) -> set[bytes]:
     """The anonymous ids that stand beside the user id in one event, accepted or not."""
-    pairs: Iterable[tuple[str | None, str | None]] = ()
+    pairs: Iterable[tuple[str | None, str | None]]
     if content[:4] == PARQUET:
-        columns = ["user_id", "anonymous_id"]
-        if set(columns) <= set(pq.read_schema(BytesIO(content)).names):
-            rows = pq.read_table(BytesIO(content), columns=columns)
-            pairs = zip(*(rows[name].to_pylist() for name in columns), strict=True)
+        pairs = _id_columns(content)
     else:
         pairs = (
             _ids(line)
@@ -210,6 +207,23 @@ def anonymous_ids(key: str, content: bytes, erased: Tombstones) -> set[bytes]:
             if b"\\" in line or erased.count_users(line)
         )
     return {other.encode() for user, other in pairs if other and erased.is_user(user)}
+
+
+def shared_ids(content: bytes, erased: Tombstones) -> set[bytes]:
+    """The erased person's anonymous ids that stand beside somebody else's user id in Parquet."""
+    return {
+        other.encode()
+        for user, other in _id_columns(content)
+        if user and not erased.is_user(user) and other and erased.is_anonymous(other)
+    }
+
+
+def _id_columns(content: bytes) -> Iterable[tuple[str | None, str | None]]:
+    columns = ["user_id", "anonymous_id"]
+    if content[:4] != PARQUET or not set(columns) <= set(pq.read_schema(BytesIO(content)).names):
+        return ()
+    rows = pq.read_table(BytesIO(content), columns=columns)
+    return zip(*(rows[name].to_pylist() for name in columns), strict=True)
 
 
 def _is_erased(line: bytes, reason: str | None, arrived_at: int, erased: Tombstones) -> bool:

@@ -36,7 +36,7 @@ DAYS_BEFORE: Final = 1
 DAYS_AFTER: Final = 2
 # Tables written at a time: while the driver plans one, the cluster works on others.
 AT_ONCE: Final = 4
-# What `Lake.read_facts` reads before the day before is an hour.
+# What `Lake.read_facts` keeps of the day before the day before is an hour.
 MAX_PAUSE_MINUTES: Final = 60
 NOTES: Final = "_pending/build_model/"
 
@@ -75,35 +75,49 @@ class ModelRun:
 class Lake:
     """The tables in their folders, and what this run has written to them."""
 
-    def __init__(self, spark: SparkSession, path: str) -> None:
-        """See the class."""
+    def __init__(self, spark: SparkSession, path: str, note: str) -> None:
+        """See the class; `note` names the file of the days that this run has begun."""
         self.spark, self.path = spark, path
         self.rebuilt: dict[Table, set[date]] = defaultdict(set)
+        self.note = f"{path}{NOTES}{note}.json"
+        self._begun: set[date] = set()
 
-    def days(self, name: str) -> set[date]:
-        """The days for which fact_clicks or fact_sessions has a folder."""
-        levels = ("year", "month", "day")
-        found = storage.partitions_in(self.spark, f"{self.path}{name}/", levels)
-        return {date(*map(int, values)) for values in found}
+    def begin(self, days: set[date]) -> None:
+        """Adds days to this run's note, before anything in them changes."""
+        self._begun |= days
+        storage.write_text(self.spark, self.note, json.dumps(_names(self._begun)))
+
+    def days(self, name: str, partition: tuple[str, ...] = t.SESSIONS.partition) -> set[date]:
+        """The days for which a table has a folder."""
+        found = storage.partitions_in(self.spark, f"{self.path}{name}/", partition)
+        return {
+            date(*map(int, values)) if len(values) > 1 else date.fromisoformat(values[0])
+            for values in found
+        }
 
     def read(self, table: Table, days: Iterable[date] | None = None) -> DataFrame:
         """The rows of some days, or all."""
-        root = f"{self.path}{table.name}/"
-        folders = [""] if days is None else [_folder(table, day) for day in days]
-        files = storage.files_in(self.spark, root, folders)
-        return storage.read_table(self.spark, files, table.full_schema, root)
+        files = self.files(table, days)
+        return storage.read_table(self.spark, files, table.full_schema, f"{self.path}{table.name}/")
+
+    def files(self, table: Table, days: Iterable[date] | None = None) -> list[str]:
+        """The data files of some days, or all."""
+        # One listing of a whole table costs less than one for each of many days.
+        files = storage.files_in(self.spark, f"{self.path}{table.name}/", [""])
+        if days is None:
+            return files
+        depth = len(table.partition)
+        folders = {_folder(table, day) for day in days}
+        return [file for file in files if "/".join(file.split("/")[-1 - depth : -1]) in folders]
 
     def read_facts(self, days: set[date]) -> DataFrame:
         """fact_clicks of all days on which a session that has events on `days` may have others.
 
-        These are the day before and the day after; and the hour before them, which tells whether a
-        chain of events was under way when the day before began.
+        These are the day before and the day after; and the day before them, whose last hour tells
+        whether a chain of events was under way, and whose other hours tell whose it was.
         """
-        near = {day + offset * DAY for day in days for offset in (-1, 0, 1)}
-        folders = {_hive_folder(day) for day in near}
-        folders |= {
-            f"{_hive_folder(day - 2 * DAY)}hour=23/" for day in days if day - 2 * DAY not in near
-        }
+        near = {day + offset * DAY for day in days for offset in (-2, -1, 0, 1)}
+        folders = [f"{_hive_folder(day)}/" for day in near]
         files = storage.files_in(self.spark, f"{self.path}fact_clicks/", folders)
         return storage.read_table(self.spark, files, c.FACT_SCHEMA)
 
@@ -113,13 +127,11 @@ class Lake:
         New files come first, the files they replace go last: a run that is killed between the two
         leaves rows twice, and its note.
         """
-        root = f"{self.path}{table.name}/"
-        folders = [_folder(table, day) for day in days] if table.partition else [""]
-        old = storage.files_in(self.spark, root, folders)
+        old = self.files(table, days if table.partition else None)
         rows = table.conform(rows)
         if table.partition:
             rows = rows.repartition(*table.partition)
-        storage.append(rows, root, list(table.partition))
+        storage.append(rows, f"{self.path}{table.name}/", list(table.partition))
         storage.delete_files(self.spark, old)
         self.rebuilt[table] |= set(days)
 
@@ -141,7 +153,7 @@ def run(spark: SparkSession, job: ModelJob) -> ModelRun:
     for name, value in SPARK_SETTINGS.items():
         spark.conf.set(name, value)
     started_at = datetime.now(UTC)
-    lake = Lake(spark, job.lake_path)
+    lake = Lake(spark, job.lake_path, job.run_id)
     ledger = f"{job.lake_path}pipeline_runs/"
     hours = touched_hours(spark, ledger, job.interval_start, job.interval_end)
     touched = {hour.date() for hour in hours}
@@ -149,10 +161,10 @@ def run(spark: SparkSession, job: ModelJob) -> ModelRun:
     for note in notes:
         touched |= set(map(date.fromisoformat, json.loads(storage.read_text(spark, note))))
     if touched:
-        note = f"{job.lake_path}{NOTES}{job.run_id}.json"
-        storage.write_text(spark, note, json.dumps(sorted(map(str, touched))))
+        lake.begin(touched)
         _build(lake, job, touched)
-        storage.delete_files(spark, {*notes, note})
+        lake.rebuilt[t.SESSIONS] |= _told_before(lake, job)
+        storage.delete_files(spark, {*notes, lake.note})
     model_run = ModelRun(
         run_id=job.run_id,
         job_name=job.job_name,
@@ -172,11 +184,27 @@ def run(spark: SparkSession, job: ModelJob) -> ModelRun:
     return model_run
 
 
+def _told_before(lake: Lake, job: ModelJob) -> set[date]:
+    """The days of fact_sessions that earlier runs of the same interval have rebuilt.
+
+    Of a far day they mended is_new_user. Whether it went further than to the lake nobody knows.
+    """
+    is_same = (F.col("interval_start") == F.lit(job.interval_start)) & (
+        F.col("interval_end") == F.lit(job.interval_end)
+    )
+    runs = lake.read(t.MODEL_RUNS, [job.interval_start.date()]).filter(is_same)
+    days = runs.select(F.explode(F.col("rebuilt_days")[t.SESSIONS.name])).distinct().collect()
+    return {date.fromisoformat(row[0]) for row in days}
+
+
 def _build(lake: Lake, job: ModelJob, touched: set[date]) -> None:
     fact_days, session_days = lake.days("fact_clicks"), lake.days(t.SESSIONS.name)
     offsets = range(-DAYS_BEFORE, DAYS_AFTER + 1)
     days = {day + offset * DAY for day in touched for offset in offsets}
-    days &= fact_days | session_days
+    # A day without events has rows to lose if any table knows it.
+    days &= fact_days.union(
+        session_days, *(lake.days(table.name, table.partition) for table in t.DAILY)
+    )
     by_day = _build_days(lake, job, days, session_days)
     _side_by_side(
         lambda: _replace_engagement_daily(lake, by_day, days, fact_days),
@@ -188,9 +216,8 @@ def _build(lake: Lake, job: ModelJob, touched: set[date]) -> None:
 
 
 def _side_by_side(*steps: Callable[[], None]) -> None:
-    """Takes AT_ONCE steps at a time."""
+    """Takes AT_ONCE steps at a time; raises what the first of them has raised that failed."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        # Going through the results raises what a step has raised, and starts no step after it.
         for _ in pool.map(lambda step: step(), steps):
             pass
 
@@ -203,8 +230,10 @@ def _build_days(lake: Lake, job: ModelJob, days: set[date], session_days: set[da
     facts = lake.read_facts(days)
     visits = sessions.read_visits(facts, job.currency, job.site_hosts)
     identities = sessions.identities_daily(visits).persist()
+    near = {day + offset * DAY for day in days for offset in (-1, 0, 1)}
     visits = (
         visits.transform(sessions.with_known_user, identities)
+        .filter(_is_on(sessions.TIME, near) | (F.hour(sessions.TIME) == 23))
         .transform(sessions.with_session, timedelta(minutes=job.session_timeout_minutes))
         .persist(StorageLevel.DISK_ONLY)
     )
@@ -239,15 +268,17 @@ def _replace_sessions(
     others = lake.read(t.SESSIONS, session_days - days)
     users = found.select("user_key").union(before.select("user_key")).distinct()
     of_users = others.join(users, "user_key", "left_semi")
-    firsts = sessions.first_sessions(found, of_users).persist()
+    # A checkpoint: what is cached Spark reads anew when the table below it is written.
+    firsts = sessions.first_sessions(found, of_users).localCheckpoint()
     is_first = F.col("session_id") == F.col("first_session_id")
     wrong = others.join(firsts, "user_key", "inner").filter(F.col("is_new_user") != is_first)
     further = {date(*row) for row in wrong.select(*t.SESSIONS.partition).distinct().collect()}
-    lake.replace(t.SESSIONS, found.transform(sessions.with_is_new_user, firsts), days)
     if further:
-        # A killed run may have left a row twice.
-        rows = lake.read(t.SESSIONS, further).dropDuplicates(["session_id"])
+        # Whoever goes on after a kill builds them whole: what told that they are wrong may be gone.
+        lake.begin(further)
+        rows = lake.read(t.SESSIONS, further)
         lake.replace(t.SESSIONS, rows.transform(sessions.with_is_new_user, firsts), further)
+    lake.replace(t.SESSIONS, found.transform(sessions.with_is_new_user, firsts), days)
 
 
 def _reached(days: set[date], fact_days: set[date], age: int) -> set[date]:
@@ -314,8 +345,8 @@ def _names(days: Iterable[date]) -> list[str]:
 
 
 def _folder(table: Table, day: date) -> str:
-    return _hive_folder(day) if "year" in table.partition else f"day={day}/"
+    return _hive_folder(day) if "year" in table.partition else f"day={day}"
 
 
 def _hive_folder(day: date) -> str:
-    return f"year={day.year}/month={day.month}/day={day.day}/"
+    return f"year={day.year}/month={day.month}/day={day.day}"

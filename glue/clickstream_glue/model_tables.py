@@ -141,3 +141,14 @@ MODEL_RUNS: Final = Table(
     rebuilt_days map<string,array<string>>, row_counts map<string,bigint>""",
     ("day",),
 )
+#: The tables that have a folder for each day, but for fact_sessions.
+DAILY: Final = (
+    IDENTITIES_DAILY,
+    USERS_DAILY,
+    ENGAGEMENT_HOURLY,
+    ENGAGEMENT_DAILY,
+    FUNNEL_DAILY,
+    PRODUCT_PERFORMANCE_DAILY,
+    PAGE_PATHS_DAILY,
+    ATTRIBUTION_DAILY,
+)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import great_expectations as gx
 
 MAX_SAMPLES = 5
+#: Their values name people: no log and no report shows them.
+PERSONAL = frozenset({"user_key", "person_key", "user_id", "anonymous_id"})
 
 #: What a table's quality.sql is rendered with, and what makes its suite.
 Checked: TypeAlias = "tuple[Mapping[str, str], Callable[[], gx.ExpectationSuite]]"
@@ -167,7 +169,8 @@ def _check(table: str, outcome: dict[str, Any]) -> Check:
     else:
         count, total = result.get("unexpected_count", 0), result.get("element_count", 0)
         observed = f"{count:,} of {total:,} rows break it"
-    samples = [] if outcome["success"] else result.get("partial_unexpected_list") or []
+    is_shown = not outcome["success"] and PERSONAL.isdisjoint(columns)
+    samples = result.get("partial_unexpected_list") or [] if is_shown else []
     return Check(
         table=table,
         description=config.get("description") or config["type"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from clickstream.agreement import Counts, disagreements
+from clickstream.agreement import Counts
 from clickstream.interval import Interval
 from clickstream.ledger import LedgerEntry
 from clickstream.quality import checks, failures
@@ -40,6 +40,7 @@ def render_report(
     entry: LedgerEntry,
     validations: dict[str, Any],
     counts: Counts | None,
+    disagreements: list[str],
 ) -> str:
     """The whole page.
 
@@ -48,6 +49,7 @@ def render_report(
         entry: the run's ledger entry.
         validations: Great Expectations' result of each table; empty when the checks did not run.
         counts: what the tables hold; None when the run stopped before they were compared.
+        disagreements: a sentence for each way in which they do not fit.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -62,14 +64,16 @@ def render_report(
         counts=counts,
         checks=checks(validations),
         reasons=reasons,
-        headline=_headline(entry, validations, counts),
-        disagreements=disagreements(entry, counts) if counts else [],
+        headline=_headline(validations, counts, disagreements),
+        disagreements=disagreements,
         shares=_shares(entry),
         bar_width=BAR_WIDTH,
     )
 
 
-def _headline(entry: LedgerEntry, validations: dict[str, Any], counts: Counts | None) -> Headline:
+def _headline(
+    validations: dict[str, Any], counts: Counts | None, disagreements: list[str]
+) -> Headline:
     failed, warned = failures(validations, "fail"), failures(validations, "warn")
     if failed:
         return Headline(
@@ -79,8 +83,8 @@ def _headline(entry: LedgerEntry, validations: dict[str, Any], counts: Counts | 
         return Headline("fail", "The run stopped before its checks")
     if counts is None:
         return Headline("fail", "The run stopped before Athena and Redshift were compared")
-    if found := disagreements(entry, counts):
-        return Headline("fail", f"{_several(len(found), 'number')} of the tables disagree")
+    if disagreements:
+        return Headline("fail", f"{_several(len(disagreements), 'number')} of the tables disagree")
     if warned:
         return Headline("warn", f"Every line accounted for, {_several(len(warned), 'warning')}")
     return Headline("pass", "Every line accounted for, every check passed")

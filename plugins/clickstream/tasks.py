@@ -68,6 +68,34 @@ def resolve_interval() -> dict[str, str]:
     return interval.to_xcom()
 
 
+@task.sensor(
+    mode="reschedule",
+    poke_interval=CONFIG.settings.poll_seconds,
+    timeout=timedelta(hours=12).total_seconds(),
+    # Two that look at the same time would both go.
+    max_active_tis_per_dag=1,
+)
+def wait_for_turn() -> bool:
+    """Other runs have ended that came this far: two would rewrite and check the same partitions.
+
+    `max_active_runs` counts neither backfills nor what other DAGs trigger beside them.
+    """
+    ti = get_current_context()["ti"]
+    # What the run still has to do after its turn came ends with the report, whatever happens.
+    first, last = ti.task_id, "publish_report"
+    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[first, last])
+    busy = [
+        run_id
+        for run_id, tasks in states.items()
+        if run_id != ti.run_id
+        and tasks.get(first) == "success"
+        and tasks.get(last) not in ("success", "failed", "skipped", "upstream_failed")
+        and ti.get_dagrun_state(ti.dag_id, run_id) == "running"
+    ]
+    log.info("Runs that have not ended: %s", ", ".join(busy) or "none")
+    return not busy
+
+
 @task
 def read_ledger(glue_run_id: str) -> dict[str, Any]:
     """What the clean job says it did."""
@@ -130,9 +158,12 @@ def check_agreement() -> None:
 
     entry = _entry()
     counts = agreement.count(CONFIG, _interval(), entry)
-    get_current_context()["ti"].xcom_push(key="counts", value=counts.to_xcom())
     found = agreement.disagreements(entry, counts)
-    if found := found + agreement.model_disagreements(CONFIG, _model_run()):
+    found += agreement.model_disagreements(CONFIG, _model_run())
+    ti = get_current_context()["ti"]
+    ti.xcom_push(key="counts", value=counts.to_xcom())
+    ti.xcom_push(key="disagreements", value=found)
+    if found:
         raise ValueError("; ".join(found))
 
 
@@ -148,7 +179,8 @@ def publish_report() -> str:
     interval, entry = _interval(), _entry()
     validations = quality_store.load_validations(CONFIG, interval, entry.run_id)
     counts = _pull("check_agreement", key="counts")
-    page = render_report(interval, entry, validations, Counts(**counts) if counts else None)
+    found = _pull("check_agreement", key="disagreements") or []
+    page = render_report(interval, entry, validations, Counts(**counts) if counts else None, found)
     return quality_store.save_report(CONFIG, interval, page)
 
 

@@ -131,3 +131,37 @@ def test_the_repairs_are_whole_statements(daily: dict) -> None:
         .strip()
         .endswith("MSCK REPAIR TABLE clickstream_raw.click_events_raw")
     )
+
+
+TURN = """
+import json
+from types import SimpleNamespace
+from unittest import mock
+from clickstream import tasks
+
+def may_go(report, run="running", turn="success"):
+    ti = SimpleNamespace(
+        dag_id="clickstream_daily", run_id="mine", task_id="wait_for_turn",
+        get_task_states=lambda **_: {
+            "mine": {"wait_for_turn": "running", "publish_report": None},
+            "other": {"wait_for_turn": turn, "publish_report": report},
+        },
+        get_dagrun_state=lambda dag_id, run_id: run,
+    )
+    with mock.patch.object(tasks, "get_current_context", return_value={"ti": ti}):
+        return tasks.wait_for_turn.function()
+
+print(json.dumps({
+    "working": may_go(None),
+    "reporting": may_go("running"),
+    "waiting, too": may_go(None, turn="up_for_reschedule"),
+    "done": may_go("success"),
+    "without ledger": may_go("skipped"),
+    "ended by hand": may_go(None, run="failed"),
+}))
+"""
+
+
+def test_a_run_waits_for_what_another_has_begun(in_airflow: Callable[..., str]) -> None:
+    answers = json.loads(in_airflow(TURN).splitlines()[-1])
+    assert [name for name, may_go in answers.items() if not may_go] == ["working", "reporting"]

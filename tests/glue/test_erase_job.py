@@ -6,11 +6,14 @@ Spark only shares out the objects; here one process takes all of them (tests/e2e
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from clickstream_glue import erase as job_module
 from clickstream_glue import object_versions
@@ -148,6 +151,19 @@ def test_without_the_browsers_only_events_of_the_login_go(lake: Lake) -> None:
     assert plan["anonymous"] == []
     assert lake.bodies("raw")[DAY.format(20, "part")] == [line(anonymous_id="b-1")]
     assert lake.prove()["left"] == {}
+
+
+def test_a_browser_that_others_use_may_stand_in_later_results_and_no_other_may(lake: Lake) -> None:
+    lake.put("raw", DAY.format(20, "shared"), line(user_id="ann", anonymous_id="b-2"))
+    rows = pa.table({"anonymous_id": ["b-2", "b-3"], "user_id": ["bob", "bob"]})
+    body = io.BytesIO()
+    pq.write_table(rows, body)
+    lake.put("results", "lake/identities_daily/day=2026-11-20/part.parquet", body.getvalue())
+    lake.erase()
+    lake.put("results", "athena/3.csv", b'"anonymous_id","user_id"\n"b-2","bob"\n')
+    assert lake.prove()["left"] == {}
+    lake.put("results", "athena/4.csv", b'"anonymous_id"\n"b-1"\n')
+    assert lake.prove()["left"] == {"results/athena": {"versions": 1, "count": 1, "values": 0}}
 
 
 def test_a_kill_half_way_loses_no_day_and_the_next_try_ends_it(

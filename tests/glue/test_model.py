@@ -368,6 +368,75 @@ def test_a_day_that_lost_its_last_event_loses_its_rows(lake: ModelLake) -> None:
     assert {row["day"] for row in lake.rows("users_daily")} == {"2026-03-05"}
 
 
+def test_a_day_on_which_no_session_began_loses_its_rows_too(lake: ModelLake) -> None:
+    late = MONDAY + timedelta(hours=23.9)
+    lake.arrive(MONDAY, [event(late), event(late + timedelta(minutes=12))])
+    lake.build(MONDAY)
+    for path in lake.files("fact_clicks"):
+        if "day=3" in str(path.parent.parent):
+            path.unlink()
+    lake.build(MONDAY)
+    lake.check()
+    assert {row["day"] for row in lake.rows("users_daily")} == {"2026-03-02"}
+
+
+def test_whose_a_chain_of_events_was_is_known_from_the_whole_day(lake: ModelLake) -> None:
+    """Somebody logs in on Monday morning and is active from Monday night to Wednesday."""
+    anonymous = [
+        event(MONDAY + timedelta(hours=23, minutes=minute), user=None, anonymous_id="a")
+        for minute in range(5, 56, 10)
+    ]
+    known = [event(MONDAY + DAY + timedelta(minutes=minute)) for minute in range(10, 1561, 20)]
+    lake.arrive(MONDAY, [event(MONDAY + timedelta(hours=10), anonymous_id="a"), *anonymous, *known])
+    lake.build(MONDAY)
+    lake.arrive(MONDAY + 3 * DAY, [event(MONDAY + 3 * DAY + timedelta(hours=12), user="v")])
+    lake.build(MONDAY + 3 * DAY)
+    lake.check()
+
+
+def test_what_a_cleared_run_has_mended_far_away_is_told_again(lake: ModelLake) -> None:
+    """Its first try may have ended before the warehouse heard of it."""
+    lake.arrive(MONDAY + 9 * DAY, [event(MONDAY + 9 * DAY)])
+    lake.build(MONDAY + 9 * DAY)
+    lake.arrive(MONDAY + 10 * DAY, [event(MONDAY)])
+    first = lake.build(MONDAY + 10 * DAY)
+    again = lake.build(MONDAY + 10 * DAY)
+    assert "2026-03-11" in first.rebuilt_days["fact_sessions"]
+    assert again.rebuilt_days == first.rebuilt_days
+    assert again.row_counts == first.row_counts
+
+
+@pytest.mark.parametrize("victim", ["write", "after"])
+def test_a_kill_while_a_far_day_is_mended_is_healed(
+    lake: ModelLake, monkeypatch: pytest.MonkeyPatch, victim: str
+) -> None:
+    """A late login takes a browser's first session, so its second one becomes the first."""
+    near, far = MONDAY + timedelta(hours=9), MONDAY + 10 * DAY
+    lake.arrive(
+        MONDAY, [event(near, user=None, anonymous_id="a"), event(far, user=None, anonymous_id="a")]
+    )
+    lake.build(MONDAY)
+    lake.arrive(MONDAY + 11 * DAY, [event(near + timedelta(hours=1), anonymous_id="a")])
+    replace = model.Lake.replace
+
+    def dying(self: model.Lake, table: t.Table, rows: Any, days: Any = ()) -> None:
+        is_far = table is t.SESSIONS and far.date() in days
+        if is_far and victim == "write":
+            raise RuntimeError("killed")
+        replace(self, table, rows, days)
+        if is_far:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.Lake, "replace", dying)
+        with pytest.raises(RuntimeError, match="killed"):
+            lake.build(MONDAY + 11 * DAY)
+    lake.arrive(MONDAY + 40 * DAY, [event(MONDAY + 40 * DAY, user="v")])
+    lake.build(MONDAY + 40 * DAY)
+    lake.check()
+    assert {row["is_new_user"] for row in lake.rows("fact_sessions")} == {True}
+
+
 def test_an_interval_that_touched_nothing_builds_nothing(lake: ModelLake) -> None:
     run = lake.build(MONDAY)
     assert (run.touched_days, run.row_counts) == ([], {})

@@ -204,7 +204,7 @@ class Page(HTMLParser):
 
 
 def test_the_report_needs_no_network_and_no_script(validate: Validate) -> None:
-    html = render_report(INTERVAL, ENTRY, validate(), COUNTS)
+    html = render_report(INTERVAL, ENTRY, validate(), COUNTS, [])
     page = Page(html)
     assert page.open == []
     assert page.addresses == []
@@ -213,7 +213,7 @@ def test_the_report_needs_no_network_and_no_script(validate: Validate) -> None:
 
 
 def test_the_report_says_what_happened(validate: Validate) -> None:
-    page = Page(render_report(INTERVAL, ENTRY, validate(), COUNTS))
+    page = Page(render_report(INTERVAL, ENTRY, validate(), COUNTS, []))
     assert page.verdict == "pass"
     assert "Every line accounted for, every check passed" in page.text
     assert "JSON_SYNTAX 3" in page.text
@@ -222,14 +222,14 @@ def test_the_report_says_what_happened(validate: Validate) -> None:
 
 
 def test_a_warning_is_counted_and_shown_with_its_sample(validate: Validate) -> None:
-    page = Page(render_report(INTERVAL, ENTRY, validate({1: {"event_type": "hover"}}), COUNTS))
+    page = Page(render_report(INTERVAL, ENTRY, validate({1: {"event_type": "hover"}}), COUNTS, []))
     assert page.verdict == "warn"
     assert "1 warning" in page.text
     assert "for example hover" in page.text
 
 
 def test_a_failure_stands_first_and_no_identity_is_shown(validate: Validate) -> None:
-    html = render_report(INTERVAL, ENTRY, validate({1: {"event_id": "e0"}}), None)
+    html = render_report(INTERVAL, ENTRY, validate({1: {"event_id": "e0"}}), None, [])
     page = Page(html)
     assert page.verdict == "fail"
     assert "1 check failed: the warehouse was not loaded" in page.text
@@ -245,12 +245,22 @@ def test_a_failure_stands_first_and_no_identity_is_shown(validate: Validate) -> 
     ],
 )
 def test_a_run_that_stopped_early_has_a_report_too(counts: Counts | None, words: str) -> None:
-    page = Page(render_report(INTERVAL, ENTRY, {}, counts))
+    page = Page(render_report(INTERVAL, ENTRY, {}, counts, []))
     assert page.verdict == "fail"
     assert words in page.text
 
 
 def test_tables_that_disagree_make_the_report_red(validate: Validate) -> None:
-    page = Page(render_report(INTERVAL, ENTRY, validate(), replace(COUNTS, redshift_rows=99)))
+    found = ["rows of dim_users, Redshift and Athena: 99 is not 100 (-1)"]
+    page = Page(render_report(INTERVAL, ENTRY, validate(), COUNTS, found))
     assert page.verdict == "fail"
+    assert "1 number of the tables disagree" in page.text
     assert "99 is not 100 (-1)" in page.text
+
+
+def test_values_that_name_people_are_no_samples(validate: Validate) -> None:
+    found = validate({1: {"event_type": "hover"}})
+    (outcome,) = (one for one in found["fact_clicks"]["results"] if not one["success"])
+    assert [check.samples for check in quality.failures(found, "warn")] == [["hover"]]
+    outcome["expectation_config"]["kwargs"]["column"] = "user_key"
+    assert [check.samples for check in quality.failures(found, "warn")] == [[]]
