@@ -117,9 +117,11 @@ class Pipeline:
         ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pipeline(request: pytest.FixtureRequest) -> Iterator[Pipeline]:
     """A pipeline that all end-to-end tests share; each uses arrival days of its own.
+
+    It ends with them: an idle Airflow takes a fifth of a core from whatever is tested next.
 
     Terraform has made its resources where Terraform is, else the embedded AWS has.
     """
