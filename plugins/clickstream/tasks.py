@@ -70,7 +70,8 @@ def resolve_interval() -> dict[str, str]:
 
 @task.sensor(
     mode="reschedule",
-    poke_interval=CONFIG.settings.poll_seconds,
+    # A task that is back before its executor has told that it went is taken for a lost one.
+    poke_interval=max(15, CONFIG.settings.poll_seconds),
     timeout=timedelta(hours=12).total_seconds(),
     # Two that look at the same time would both go.
     max_active_tis_per_dag=1,
