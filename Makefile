@@ -156,4 +156,4 @@ $(CHECK_ENV): requirements/check.txt requirements/build.txt $(TOOLS_ENV)
 	@$(PYTHON) scripts/bootstrap.py .venv-check requirements/check.txt
 	@touch $@
 
-.PHONY: demo up down status logs aws provision deploy destroy env test lint terraform-check terraform-local backfill-check bench format lock docs clean clean-all help
+.PHONY: demo up down status logs aws provision deploy destroy env test lint terraform-check terraform-local upkeep-check backfill-check bench format lock docs clean clean-all help

@@ -40,8 +40,8 @@ def athena_arguments(config: Config) -> dict[str, Any]:
         "region_name": config.region,
         "work_group": config.athena.workgroup,
         "schema_name": config.glue.database,
-        # A check sends some twenty short queries, one after the other.
-        "poll_interval": min(1.0, config.settings.poll_seconds / 10),
+        # The checks send hundreds of short queries, one after the other.
+        "poll_interval": min(0.25, config.settings.poll_seconds / 10),
     }
 
 

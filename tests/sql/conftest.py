@@ -27,7 +27,7 @@ from tests.conftest import EmbeddedAws
 
 Row = dict[str, Any]
 
-CONFIG = Config.from_environment({})
+CONFIG = Config.from_environment({"CLICKSTREAM_POLL_SECONDS": "1"})
 ROLE = "arn:aws:iam::000000000000:role/warehouse"
 MODEL = {table.name: table for table in vars(model_tables).values() if isinstance(table, Table)}
 NOT_IN_WAREHOUSE = {"model_runs", "identities_daily"}
