@@ -11,7 +11,7 @@ locals {
   raw_tables    = "${local.glue_arn}:table/${local.names.glue.raw_database}/*"
   glue_scripts  = "${local.s3_uris.artifacts}/${local.names.prefixes.scripts}"
   lake_uri      = "${local.s3_uris.processed}/${local.names.prefixes.lake}"
-  # By the name of the script; the role and the minutes are those of the clean job if none are named.
+  # By the name of the script; role_arn and timeout where they are not the clean job's.
   glue_jobs = {
     clean_events = {
       name        = local.names.glue.clean_job
@@ -43,7 +43,7 @@ locals {
     erase_user = {
       name        = local.names.glue.erase_job
       description = "Erases one person, or proves that he is gone; Airflow starts it."
-      role        = "eraser"
+      role_arn    = aws_iam_role.eraser.arn
       timeout     = 24 * 60
       arguments = merge(
         {
@@ -97,7 +97,7 @@ resource "aws_glue_job" "this" {
 
   name                   = each.value.name
   description            = each.value.description
-  role_arn               = lookup(each.value, "role", "glue") == "eraser" ? aws_iam_role.eraser.arn : aws_iam_role.glue.arn
+  role_arn               = lookup(each.value, "role_arn", aws_iam_role.glue.arn)
   glue_version           = "5.1"
   worker_type            = "G.1X"
   number_of_workers      = var.glue_worker_count

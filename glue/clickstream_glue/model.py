@@ -19,8 +19,8 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from clickstream_glue import attribution, marts, sessions, storage
 from clickstream_glue import contract as c
-from clickstream_glue import marts, sessions, storage
 from clickstream_glue import model_tables as t
 from clickstream_glue.ledger import touched_hours
 from clickstream_glue.model_tables import Table
@@ -36,7 +36,7 @@ DAYS_BEFORE: Final = 1
 DAYS_AFTER: Final = 2
 # Tables written at a time: while the driver plans one, the cluster works on others.
 AT_ONCE: Final = 4
-# What `Lake.read_facts` keeps of the day before the day before is an hour.
+# Of the day before the day before `_build_days` keeps an hour.
 MAX_PAUSE_MINUTES: Final = 60
 NOTES: Final = "_pending/build_model/"
 
@@ -116,8 +116,8 @@ class Lake:
         These are the day before and the day after; and the day before them, whose last hour tells
         whether a chain of events was under way, and whose other hours tell whose it was.
         """
-        near = {day + offset * DAY for day in days for offset in (-2, -1, 0, 1)}
-        folders = [f"{_hive_folder(day)}/" for day in near]
+        needed = {day + offset * DAY for day in days for offset in (-2, -1, 0, 1)}
+        folders = [f"{_hive_folder(day)}/" for day in needed]
         files = storage.files_in(self.spark, f"{self.path}fact_clicks/", folders)
         return storage.read_table(self.spark, files, c.FACT_SCHEMA)
 
@@ -292,8 +292,8 @@ def _replace_engagement_daily(
     """Writes engagement_daily of `days`, and of later days that count users of `days`."""
     later = _reached(days, fact_days, marts.MONTH - 1) - days
     # A killed run may have left a row twice.
-    rows = lake.read(t.ENGAGEMENT_DAILY, later).dropDuplicates(["day"])
-    later_by_day = rows.drop("weekly_user_count", "monthly_user_count")
+    later_rows = lake.read(t.ENGAGEMENT_DAILY, later).dropDuplicates(["day"])
+    later_by_day = later_rows.drop("weekly_user_count", "monthly_user_count")
     for rows, of_days in ((by_day, days), (later_by_day, later)):
         if of_days:
             window = {day - age * DAY for day in of_days for age in range(marts.MONTH)}
@@ -309,7 +309,7 @@ def _replace_attribution_daily(
     converted = _reached(days, fact_days, job.attribution_days)
     window = {day - age * DAY for day in converted for age in range(look_back.days + 1)}
     window &= fact_days
-    rows = marts.attribution_daily(
+    rows = attribution.attribution_daily(
         lake.read(t.SESSIONS, window), lake.read(t.IDENTITIES_DAILY, window), converted, look_back
     )
     lake.replace(t.ATTRIBUTION_DAILY, rows, converted | days)

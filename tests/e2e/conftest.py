@@ -35,7 +35,7 @@ class Pipeline:
         self.aws, self.config = aws, Config.from_environment({})
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+            self._port = probe.getsockname()[1]
         self.airflow_home = folder / "airflow"
         self._environment = {**os.environ, "CLICKSTREAM_REPORT_FOLDER": str(folder / "reports")}
         self.reports = folder / "reports"
@@ -45,7 +45,7 @@ class Pipeline:
         subprocess.run(
             [
                 *(sys.executable, "-m", "scripts.airflow_server", "--home", self.airflow_home),
-                *("--port", str(self.port), "--aws-endpoint", self.aws.endpoint, command),
+                *("--port", str(self._port), "--aws-endpoint", self.aws.endpoint, command),
             ],
             cwd=ROOT,
             env=self._environment,
@@ -59,7 +59,7 @@ class Pipeline:
 
     def client(self) -> AirflowClient:
         """Its Airflow's REST API."""
-        return AirflowClient(self.port)
+        return AirflowClient(self._port)
 
     def erase(self, user_id: str, day: date, **form: Any) -> DagRun:
         """Erase a user by the DAG and wait; `day` is the run's name only, `form` more values."""

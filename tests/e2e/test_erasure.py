@@ -18,7 +18,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from scripts.airflow_client import AirflowClient
 from scripts.lake_digest import WHEN_WRITTEN
 from tests.e2e.conftest import Pipeline, Row
 
@@ -250,7 +249,7 @@ def check_proof(pipeline: Pipeline) -> None:
     assert report["before"]["raw/clickstream"]["count"] == 2 * 21
     assert report["before"]["redshift/fact_clicks"]["count"] > 0
     assert report["summary"].startswith("nothing is left of the person in ")
-    client = AirflowClient(pipeline.port)
+    client = pipeline.client()
     audit = client.call("GET", "/eventLogs?dag_id=clickstream_erase_user&limit=100")
     assert audit["total_entries"] > 0
     assert PERSON not in json.dumps(audit)

@@ -12,7 +12,8 @@ from clickstream.interval import Interval
 from clickstream.model_expectations import RULES
 from clickstream.model_run import DAILY_TABLES, SNAPSHOTS, ModelRun
 
-from tests.sql.conftest import CONFIG, DAYS, Lakehouse, Row
+from tests.sql.conftest import CONFIG, Lakehouse
+from tests.sql.shop import DAYS, Row
 
 FIRST = datetime(DAYS[-1].year, DAYS[-1].month, DAYS[-1].day, tzinfo=UTC)
 INTERVAL = Interval(FIRST, FIRST + timedelta(days=1), FIRST)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from scripts import tables
-from tests.sql.conftest import CONFIG, DATES, DAYS, MODEL, NOT_IN_WAREHOUSE, Lakehouse
+from tests.sql.conftest import CONFIG, DATES, MODEL, NOT_IN_WAREHOUSE, Lakehouse
+from tests.sql.shop import DAYS
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 QUESTIONS = sorted(path.stem for path in SQL.glob("analytics/*.sql"))
