@@ -75,7 +75,8 @@ env: $(AIRFLOW_ENV) ## Write the settings of ENV=dev to .env, for an Airflow of 
 test: $(DEV_ENV) $(LOCALAWS_ENV) $(CHECK_ENV) ## The quick gates, then every test
 	@.venv/bin/ruff check --quiet --output-format concise .
 	@.venv/bin/ruff format --quiet --check .
-	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && $(RUN) pytest
+	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && \
+		$(RUN) pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(DEV_ENV) ## ruff, mypy and sqlfluff over everything
 	@.venv/bin/ruff check --quiet --output-format concise . && echo "ruff check: clean"

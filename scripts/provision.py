@@ -17,7 +17,7 @@ import botocore.exceptions
 from botocore.config import Config as ClientConfig
 from clickstream.config import Config, ConfigError
 
-from scripts import bundle, terraform
+from scripts import terraform
 from scripts.tables import TablesError, create_tables
 from scripts.terraform import ROOT, TerraformError
 
@@ -62,8 +62,7 @@ def provision(home: Path, port: int) -> str:
 
 
 def apply(home: Path, endpoint: str, names: Config) -> terraform.Terraform:
-    """Terraform's part: the code is built, everything made, the tables created."""
-    bundle.build()
+    """Terraform's part: everything made, the tables created."""
     made = terraform.embedded(home, endpoint)
     made.arguments.append(f"-var=name_prefix={names.name_prefix}")
     if interval := os.environ.get("CLICKSTREAM_FIREHOSE_INTERVAL_SECONDS"):

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts import bundle
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "terraform"
 OLDEST = (1, 11)
@@ -178,16 +180,20 @@ def embedded(home: Path, endpoint: str) -> Terraform:
 
 
 def copy_root(folder: Path) -> Path:
-    """A copy of terraform/ under `folder`, beside links to what it reads; returns the copy."""
+    """A copy of terraform/ under `folder`, beside what it reads; returns the copy.
+
+    Its code is built for it alone: nobody else's build changes it while Terraform reads it.
+    """
     copied = folder / "terraform"
     shutil.rmtree(copied, ignore_errors=True)
     shutil.copytree(
         FOLDER, copied, ignore=shutil.ignore_patterns(".terraform", "backend.tf", "*.tfstate*")
     )
-    for name in ("plugins", "sql", "build"):
+    for name in ("plugins", "sql"):
         link = folder / name
         if not link.is_symlink():
             link.symlink_to(ROOT / name, target_is_directory=True)
+    bundle.build(folder / "build" / "code")
     return copied
 
 

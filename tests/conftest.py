@@ -22,6 +22,13 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCALAWS_PYTHON = ROOT / ".venv-localaws" / "bin" / "python"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A folder's tests share what is dear to start, so one worker of `make test` runs them all."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        item.add_marker(pytest.mark.xdist_group(folder))
+
+
 class EmbeddedAws:
     """One embedded AWS with its own state folder and port; runs within its ``with`` block."""
 
