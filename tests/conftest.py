@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCALAWS_PYTHON = ROOT / ".venv-localaws" / "bin" / "python"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A folder's tests share what is dear to start, so one worker of `make test` runs them all."""
     for item in items:
