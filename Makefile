@@ -76,7 +76,7 @@ test: $(DEV_ENV) $(LOCALAWS_ENV) $(CHECK_ENV) ## The quick gates, then every tes
 	@.venv/bin/ruff check --quiet --output-format concise .
 	@.venv/bin/ruff format --quiet --check .
 	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && \
-		$(RUN) pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+		$(RUN) pytest --numprocesses 2 --no-loadscope-reorder
 
 lint: $(DEV_ENV) ## ruff, mypy and sqlfluff over everything
 	@.venv/bin/ruff check --quiet --output-format concise . && echo "ruff check: clean"

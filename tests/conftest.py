@@ -15,6 +15,7 @@ import boto3
 import pytest
 from botocore.config import Config as ClientConfig
 from clickstream.config import Config
+from xdist.scheduler import LoadScopeScheduling
 
 from scripts import provision, terraform
 
@@ -22,12 +23,16 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCALAWS_PYTHON = ROOT / ".venv-localaws" / "bin" / "python"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A folder's tests share what is dear to start, so one worker of `make test` runs them all."""
-    for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        item.add_marker(pytest.mark.xdist_group(folder))
+class _ByFolder(LoadScopeScheduling):
+    """A folder's tests share what is dear to start, so one worker runs them all."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.split("/")[1]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFolder:
+    """How `make test` shares the tests between its two workers."""
+    return _ByFolder(config, log)
 
 
 class EmbeddedAws:
