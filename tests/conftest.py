@@ -27,7 +27,7 @@ class _ByFolder(LoadScopeScheduling):
     """A folder's tests share what is dear to start, so one worker runs them all."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.split("/")[1]
+        return nodeid.partition("::")[0].split("/")[1]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFolder:
