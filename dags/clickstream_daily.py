@@ -22,8 +22,8 @@ of the model and `model_runs` in the lake, the same facts, dimensions and marts 
 - `check_agreement`: the message has the numbers. Objects that came in meanwhile: clear the run.
 
 ### Rerun
-Clear the run or any task of it, at any time, in any order: the rows come out the same. For one day
-of your choice trigger with `date`. For many:
+Clear the run at any time, in any order (a task: with all from `wait_for_turn` on): the rows come
+out the same. For one day of your choice trigger with `date`. For many:
 `airflow backfill create --dag-id clickstream_daily --max-active-runs 2 --from-date … --to-date …`.
 """
 

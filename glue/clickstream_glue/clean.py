@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from typing import Any, Final, NamedTuple
 
 from py4j.protocol import Py4JJavaError
@@ -36,7 +37,7 @@ GONE: Final = re.compile(
 
 
 class MissingObject(RuntimeError):
-    """A raw object was listed but could no longer be read."""
+    """A raw object is needed that is not there (any more)."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,11 @@ def _clean(
         f"year={hour.year}/month={hour.month}/day={hour.day}/hour={hour.hour}/" for hour in hours
     ]
     old_facts = storage.files_in(spark, job.facts, hour_folders)
+    days = {f"{hour:%Y-%m-%d}" for hour in job.hours}
+    _require_objects(spark, job, objects, old_facts, days)
     ranked = _rank_with_stored(spark, job, events, old_facts)
     copies, collisions, displaced = _append_winners(job, ranked)
 
-    days = {f"{hour:%Y-%m-%d}" for hour in job.hours}
     losers = None
     if collisions:
         known = _read_quarantine(spark, job, storage.files_in(spark, job.quarantine_path, [""]))
@@ -231,6 +233,32 @@ def _parse(
     hour = F.when(F.col("reason").isNull(), F.floor(F.unix_timestamp("event_timestamp") / 3600))
     tally = events.groupBy("reason", hour.alias("hour")).count().collect()
     return ParsedLines(damaged, events, scan.get["lines"], tally)
+
+
+def _require_objects(
+    spark: SparkSession, job: CleanJob, objects: list[str], facts: list[str], days: set[str]
+) -> None:
+    """Every raw object that stored rows of the interval came from is still there.
+
+    Raises:
+        MissingObject: one has expired; what it brought could not be made again, only lost.
+    """
+    quarantine = storage.files_in(spark, job.quarantine_path, [f"day={day}/" for day in days])
+    stored = [
+        storage.read_table(spark, files, schema).filter(job.has_arrival).select("source_object")
+        for files, schema in ((facts, c.FACT_SCHEMA), (quarantine, c.QUARANTINE_SCHEMA))
+        if files
+    ]
+    if not stored:
+        return
+    keys = [key for (key,) in reduce(DataFrame.union, stored).distinct().collect()]
+    gone = sorted({raw_lines.object_path(job.raw_path, key) for key in keys} - set(objects))
+    if gone:
+        raise MissingObject(
+            f"MISSING_OBJECT: {len(gone)} raw objects are gone from which rows of this interval "
+            f"came, so it cannot be cleaned again without losing them; restore them, or let it "
+            f"be: {gone[0]}"
+        )
 
 
 def read_tombstones(spark: SparkSession, path: str) -> Tombstones:

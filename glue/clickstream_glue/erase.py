@@ -28,6 +28,8 @@ from clickstream_glue.tombstones import ANONYMOUS, SALT, USER, Tombstones, diges
 VERSIONS_PER_TASK: Final = 100
 REPLICA: Final = "-replica"
 RAW, ARTIFACTS, RESULTS = "raw", "artifacts", "results"
+#: Buckets with rows that say which raw object they came from.
+WITH_ROWS: Final = ("processed", "errors")
 IDENTITIES: Final = "/identities_daily/"
 T = TypeVar("T")
 
@@ -83,12 +85,8 @@ def erase(spark: SparkSession, job: EraseJob) -> dict[str, Any]:
         erased = Tombstones(erased.salt, erased.users, erased.anonymous | names)
         _put_tombstones(job, erased)
     hits = _each_version(spark, job, partial(_find, job, erased, erased))
-    raw_days = {
-        f"{arrival_hour(version.key):%Y-%m-%d}"
-        for place, version in _versions(job, RAW)
-        if version.is_current and _is_lines(job, place, version.key)
-    }
     days = {day for hit in hits for day in hit.found.days} | set(plan["days"])
+    raw_days = _whole_days(spark, job) if days else set()
     plan |= {
         "anonymous": sorted(erased.anonymous),
         "days": sorted(days & raw_days),
@@ -155,6 +153,22 @@ def _person(job: EraseJob, plan: dict[str, Any]) -> Tombstones:
     return Tombstones(salt, [job.user], plan["anonymous"])
 
 
+def _whole_days(spark: SparkSession, job: EraseJob) -> set[str]:
+    """The days that can be cleaned again: all raw objects are there that rows came from."""
+    keys = frozenset(
+        version.key
+        for place, version in _versions(job, RAW)
+        if version.is_current and _is_lines(job, place, version.key)
+    )
+    rows = [
+        (place, version)
+        for place, version in _versions(job)
+        if version.is_current and place.part in WITH_ROWS
+    ]
+    partial_days = _each(spark, rows, partial(_days_without_object, keys))
+    return {f"{arrival_hour(key):%Y-%m-%d}" for key in keys}.difference(*partial_days)
+
+
 def _put_tombstones(job: EraseJob, erased: Tombstones) -> None:
     place = job.place(ARTIFACTS)
     s3 = _client(place)
@@ -219,6 +233,12 @@ def _shared(erased: Tombstones, s3: Any, place: Place, version: Version) -> set[
     return erasure.shared_ids(_content(s3, version), erased) or None
 
 
+def _days_without_object(
+    keys: frozenset[str], s3: Any, place: Place, version: Version
+) -> set[str] | None:
+    return erasure.days_without_object(_content(s3, version), keys) or None
+
+
 def _find(
     job: EraseJob,
     erased: Tombstones,
@@ -230,17 +250,17 @@ def _find(
     content = _content(s3, version)
     if not content:
         return None
-    if content[:4] == PARQUET:
+    if place.part.startswith(RESULTS):
+        found = erasure.find_in_result(version.key, content, in_results)
+    elif content[:4] == PARQUET:
         found = erasure.find_in_parquet(content, erased)
     elif _is_lines(job, place, version.key):
         found = erasure.find_in_lines(version.key, content, erased)
     elif _is_delivery_error(job, place, version.key):
         found = erasure.find_in_delivery_errors(content, erased)
     else:
-        found = erasure.find_in_text(content, in_results)
-        if not place.part.startswith(RESULTS):
-            # Code and the like: what stands there is told, not deleted.
-            found = replace(found, count=0)
+        # Code and the like: what stands there is told, not deleted.
+        found = replace(erasure.find_in_text(content, erased), count=0)
     return Hit(place, version, found) if found.count or found.values else None
 
 
@@ -249,7 +269,7 @@ def _take_out(job: EraseJob, erased: Tombstones, s3: Any, place: Place, version:
     if answer is None:
         return
     content = answer["Body"].read()
-    if not version.is_current:
+    if not version.is_current or place.part.startswith(RESULTS):
         object_versions.delete(s3, version, answer)
     elif content[:4] == PARQUET:
         object_versions.replace(s3, version, erasure.drop_rows(content, erased), answer)
@@ -257,11 +277,9 @@ def _take_out(job: EraseJob, erased: Tombstones, s3: Any, place: Place, version:
         numbers = erasure.erased_lines(version.key, content, erased)
         body = erasure.replace_lines(version.key, content, numbers)
         object_versions.replace(s3, version, body, answer)
-    elif _is_delivery_error(job, place, version.key):
+    else:
         body = erasure.replace_delivery_errors(content, erased)
         object_versions.replace(s3, version, body, answer)
-    else:
-        object_versions.delete(s3, version, answer)
 
 
 def _content(s3: Any, version: Version) -> bytes:

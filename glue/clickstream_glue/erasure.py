@@ -12,7 +12,7 @@ import binascii
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -30,6 +30,8 @@ from clickstream_glue.tombstones import ERASED_LINE, Tombstones, salvage, values
 
 PARQUET: Final = b"PAR1"
 GZIP: Final = b"\x1f\x8b"
+#: Beside each result Athena keeps its columns' names and types, in a format of its own.
+ATHENA_METADATA: Final = ".metadata"
 #: Columns that say whose a row is. A key or a person may be either kind of id.
 KEYS: Final = ("user_key", "person_key")
 #: Fields that may hold the same text and mean something else: product 17 is not user 17.
@@ -146,6 +148,18 @@ def find_in_parquet(content: bytes, erased: Tombstones) -> Found:
     return Found(count, value_count, frozenset(days))
 
 
+def days_without_object(content: bytes, keys: Collection[str]) -> set[str]:
+    """The UTC days on which rows arrived whose raw object is not among `keys`."""
+    columns = ["source_object", "arrived_at"]
+    if content[:4] != PARQUET or not set(columns) <= set(pq.read_schema(BytesIO(content)).names):
+        return set()
+    rows = pq.read_table(BytesIO(content), columns=columns)
+    gone = [key for key in pc.unique(rows["source_object"]).to_pylist() if key not in keys]
+    is_gone = pc.is_in(rows["source_object"], pa.array(gone, rows["source_object"].type))
+    days = pc.cast(rows["arrived_at"].filter(is_gone), pa.date32())
+    return set(map(str, pc.unique(days).to_pylist()))
+
+
 def drop_rows(content: bytes, erased: Tombstones) -> bytes:
     """The Parquet object without the person's rows, also where none is left."""
     out = BytesIO()
@@ -193,6 +207,30 @@ def find_in_text(content: bytes, erased: Tombstones) -> Found:
     words = WORD.findall(content) + [v for v in values(content) if not WORD.fullmatch(v)]
     count = sum(map(erased.stand_in, words))
     return Found(count, sum(map(erased.count_users, words)))
+
+
+def find_in_result(key: str, content: bytes, erased: Tombstones) -> Found:
+    """What an object of a query's results holds: it goes whole, or stays.
+
+    It goes too if it cannot be read (ORC, another compression than gzip): nobody could prove that
+    the person is not in it, and it can be asked again.
+    """
+    if content[:4] == PARQUET:
+        found = find_in_parquet(content, erased)
+        return Found(max(found.count, found.values), found.values)
+    found = find_in_text(content, erased)
+    if not found.count and not key.endswith(ATHENA_METADATA) and not _is_text(content):
+        return Found(1, 0)
+    return found
+
+
+def _is_text(content: bytes) -> bool:
+    text = inflate(content)[0] if content[:2] == GZIP else content
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def anonymous_ids(key: str, content: bytes, erased: Tombstones) -> set[bytes]:

@@ -12,12 +12,19 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from clickstream_glue.channels import NOT_SET, without_blank
-from clickstream_glue.sessions import DEVICE, IN_ORDER, SESSION, SOURCE, TIME, is_step
+from clickstream_glue.sessions import (
+    DEVICE,
+    ENTRY,
+    EXIT,
+    IN_ORDER,
+    SESSION,
+    SOURCE,
+    TIME,
+    is_step,
+)
 
 WEEK: Final = 7
 MONTH: Final = 30
-ENTRY: Final = "(entry)"
-EXIT: Final = "(exit)"
 
 
 def is_counted() -> Column:

@@ -19,7 +19,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from clickstream_glue import attribution, marts, sessions, storage
+from clickstream_glue import attribution, compaction, marts, sessions, storage
 from clickstream_glue import contract as c
 from clickstream_glue import model_tables as t
 from clickstream_glue.ledger import touched_hours
@@ -153,6 +153,7 @@ def run(spark: SparkSession, job: ModelJob) -> ModelRun:
     for name, value in SPARK_SETTINGS.items():
         spark.conf.set(name, value)
     started_at = datetime.now(UTC)
+    compaction.heal(spark, job.lake_path)
     lake = Lake(spark, job.lake_path, job.run_id)
     ledger = f"{job.lake_path}pipeline_runs/"
     hours = touched_hours(spark, ledger, job.interval_start, job.interval_end)
@@ -164,7 +165,6 @@ def run(spark: SparkSession, job: ModelJob) -> ModelRun:
         lake.begin(touched)
         _build(lake, job, touched)
         lake.rebuilt[t.SESSIONS] |= _told_before(lake, job)
-        storage.delete_files(spark, {*notes, lake.note})
     model_run = ModelRun(
         run_id=job.run_id,
         job_name=job.job_name,
@@ -181,6 +181,9 @@ def run(spark: SparkSession, job: ModelJob) -> ModelRun:
     )
     row = spark.createDataFrame([tuple(asdict(model_run).values())], t.MODEL_RUNS.full_schema)
     storage.append(row.coalesce(1), f"{job.lake_path}{t.MODEL_RUNS.name}/", ["day"])
+    if touched:
+        # Last of all: as long as nobody is told what was rebuilt, it is to be done again.
+        storage.delete_files(spark, {*notes, lake.note})
     return model_run
 
 

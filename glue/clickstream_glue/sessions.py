@@ -28,12 +28,18 @@ IN_ORDER: Final = [TIME, "event_id"]
 SESSION: Final = ["user_key", "session_started_at", "session_event_id"]
 DEVICE: Final = ["device_type", "browser", "agent_browser", "agent_os", "agent_device"]
 SOURCE: Final = ["source", "medium", "campaign"]
+#: What page_paths_daily names the two ends of a session; no page may be called so.
+ENTRY: Final = "(entry)"
+EXIT: Final = "(exit)"
 
 
 def read_visits(facts: DataFrame, currency: str, site_hosts: Iterable[str]) -> DataFrame:
     """What the model needs of an event, and no more: rows travel by user from here on."""
     page_of_url = F.regexp_extract("page_url", PATH_OF_URL, 1)
     path = F.when(page_of_url == "", "/").otherwise(page_of_url)
+    page = F.coalesce(
+        without_blank(F.col("page")), F.when(without_blank(F.col("page_url")).isNotNull(), path)
+    )
     is_purchase = F.col("event_type") == "purchase"
     sent_currency = without_blank(F.col("currency"))
     is_foreign = is_purchase & (F.upper(sent_currency) != currency.upper())
@@ -47,9 +53,7 @@ def read_visits(facts: DataFrame, currency: str, site_hosts: Iterable[str]) -> D
         "anonymous_id",
         F.coalesce("user_id", "anonymous_id").alias("user_key"),
         without_blank(F.col("session_id")).alias("client_session_id"),
-        F.coalesce(
-            without_blank(F.col("page")), F.when(without_blank(F.col("page_url")).isNotNull(), path)
-        ).alias("page"),
+        F.when(~page.isin(ENTRY, EXIT), page).alias("page"),
         "campaign",
         "referrer_host",
         without_blank(F.col("product_id")).alias("product_id"),
@@ -276,8 +280,15 @@ def is_step() -> Column:
 
 
 def key_of(*values: Column) -> Column:
-    """A dimension's key: 32 hexadecimal digits of SHA-256 over the values, one a line."""
-    return F.substring(F.sha2(F.concat_ws("\n", *values), 256), 1, 32)
+    """A dimension's key: 32 hexadecimal digits of SHA-256 over the values, one a line.
+
+    A line feed within a value is written as backslash and n: it would make two values one key.
+    """
+    lines = (
+        F.replace(F.replace(value, F.lit("\\"), F.lit("\\\\")), F.lit("\n"), F.lit("\\n"))
+        for value in values
+    )
+    return F.substring(F.sha2(F.concat_ws("\n", *lines), 256), 1, 32)
 
 
 def _funnel_step(viewed_at: Column, steps: Column) -> Column:

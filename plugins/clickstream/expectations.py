@@ -30,7 +30,8 @@ EVENT_CATEGORIES = ["browse", "engage", "cart", "conversion", "account", "other"
 REQUIRED_COLUMNS = ["event_id", "event_type", "event_timestamp", "user_key", "source_object"]
 #: Least and most that is believable, per column.
 RANGES = {"price": (0, 1_000_000), "quantity": (1, 10_000)}
-#: Above this share of unbelievable values the column itself is broken, not an event.
+#: Above this share of values whose size is unbelievable the column itself is broken, not an event;
+#: below 0 is what somebody gave back.
 MAX_ODD_SHARE = 0.01
 MAX_CLOCK_SKEW_SHARE = 0.01
 MAX_QUARANTINED_SHARE = 0.05
@@ -76,12 +77,12 @@ def fact_clicks_suite(interval: Interval, entry: LedgerEntry) -> gx.ExpectationS
                     max_value=most,
                     mostly=mostly,
                     severity=severity,
-                    description=f"{column} is from {least} to {most:,} {words}",
+                    description=f"{column} is from {least:,} to {most:,} {words}",
                 )
-                for column, (least, most) in RANGES.items()
-                for severity, mostly, words in (
-                    (FAIL, 1 - MAX_ODD_SHARE, f"in {1 - MAX_ODD_SHARE:.0%} of the rows"),
-                    (WARN, 1, "in every row"),
+                for column, (believable, most) in RANGES.items()
+                for severity, least, mostly, words in (
+                    (FAIL, -most, 1 - MAX_ODD_SHARE, f"in {1 - MAX_ODD_SHARE:.0%} of the rows"),
+                    (WARN, believable, 1, "in every row"),
                 )
             ),
             gxe.ExpectColumnValuesToBeInSet(

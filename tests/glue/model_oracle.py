@@ -154,8 +154,9 @@ def group(items: Iterable[Any], key: Callable[[Any], Hashable]) -> dict[Any, lis
 
 
 def digest(*values: Any) -> str:
-    """A key: SHA-256 over the values joined by a line feed."""
-    return hashlib.sha256("\n".join(map(str, values)).encode()).hexdigest()[:32]
+    """A key: SHA-256 over the values joined by a line feed; one within a value is escaped."""
+    escaped = (str(value).replace("\\", "\\\\").replace("\n", "\\n") for value in values)
+    return hashlib.sha256("\n".join(escaped).encode()).hexdigest()[:32]
 
 
 def monday(day: date) -> date:
@@ -164,12 +165,13 @@ def monday(day: date) -> date:
 
 
 def page(row: Row) -> str | None:
-    """`page`, else the path of page_url."""
-    if filled(row.get("page")):
-        return row["page"]
-    if not filled(row.get("page_url")):
-        return None
-    return filled(re.split("[?#]", split_url(row["page_url"])[1], maxsplit=1)[0] or "/")
+    """`page`, else the path of page_url; the words for both ends of a session are no page."""
+    found = row.get("page")
+    if not filled(found):
+        if not filled(row.get("page_url")):
+            return None
+        found = filled(re.split("[?#]", split_url(row["page_url"])[1], maxsplit=1)[0] or "/")
+    return None if found in ("(entry)", "(exit)") else found
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -305,6 +305,22 @@ def test_an_interval_without_input_touches_nothing(lake: Lake) -> None:
     assert (lake.facts(), lake.quarantine()) == before
 
 
+@pytest.mark.parametrize("kind", ["loaded", "rejected"])
+def test_an_interval_is_let_be_of_which_raw_has_partly_expired(
+    spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    lake = Lake(spark, tmp_path)
+    lake.put(START, "ok.gz", clicks(user_id="ann")[0])
+    lake.put(START, "old.json", clicks(user_id="bob")[0 if kind == "loaded" else 3])
+    lake.run(*HOURS[0])
+    before = lake.facts(), lake.quarantine()
+    (expired,) = lake.raw.rglob("old.json")
+    expired.unlink()
+    with pytest.raises(MissingObject, match=r"1 raw objects are gone .*hour=22/old\.json"):
+        lake.run(*HOURS[0])
+    assert (lake.facts(), lake.quarantine()) == before
+
+
 def test_rows_that_the_code_no_longer_accepts_leave_the_lake(lake: Lake) -> None:
     lake.run(*HOURS[0])
     lake.run(*HOURS[1])

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -54,12 +55,18 @@ def line(**fields: Any) -> bytes:
     ).encode()
 
 
+def parquet(rows: pa.Table) -> bytes:
+    body = io.BytesIO()
+    pq.write_table(rows, body)
+    return body.getvalue()
+
+
 class Lake:
     """Buckets of its own in the embedded AWS, and the job's orders for them."""
 
     def __init__(self, aws: EmbeddedAws, name: str) -> None:
         self.s3 = aws.client("s3")
-        parts = ("raw", "artifacts", "results")
+        parts = ("raw", "artifacts", "results", "processed")
         places = [Place(part, f"{name}-{part}", aws.region) for part in parts]
         places.append(Place("raw-replica", f"{name}-raw-replica", "us-west-2"))
         for place in places:
@@ -142,7 +149,7 @@ def test_every_version_loses_the_person_and_nobody_else(lake: Lake) -> None:
     }
     proof = lake.prove()
     assert (proof["left"], proof["plan"]) == ({}, "jr_1")
-    assert len(proof["buckets"]) == 4
+    assert len(proof["buckets"]) == 5
 
 
 def test_without_the_browsers_only_events_of_the_login_go(lake: Lake) -> None:
@@ -156,9 +163,7 @@ def test_without_the_browsers_only_events_of_the_login_go(lake: Lake) -> None:
 def test_a_browser_that_others_use_may_stand_in_later_results_and_no_other_may(lake: Lake) -> None:
     lake.put("raw", DAY.format(20, "shared"), line(user_id="ann", anonymous_id="b-2"))
     rows = pa.table({"anonymous_id": ["b-2", "b-3"], "user_id": ["bob", "bob"]})
-    body = io.BytesIO()
-    pq.write_table(rows, body)
-    lake.put("results", "lake/identities_daily/day=2026-11-20/part.parquet", body.getvalue())
+    lake.put("processed", "lake/identities_daily/day=2026-11-20/part.parquet", parquet(rows))
     lake.erase()
     lake.put("results", "athena/3.csv", b'"anonymous_id","user_id"\n"b-2","bob"\n')
     assert lake.prove()["left"] == {}
@@ -211,6 +216,31 @@ def test_days_whose_raw_objects_have_expired_are_named_apart(lake: Lake) -> None
     lake.s3.delete_object(Bucket=replica, Key=key)
     plan = lake.erase()
     assert (plan["days"], plan["days_without_raw"]) == (["2026-11-20"], ["2026-11-19"])
+    assert lake.prove()["left"] == {}
+
+
+def test_a_day_of_which_raw_has_partly_expired_is_not_cleaned_again(lake: Lake) -> None:
+    """Its other objects' rows would go with it."""
+    keys = [DAY.format(19, "part.gz"), DAY.format(19, "expired.gz")]
+    times = [datetime(2026, 11, 19, 22, tzinfo=UTC)] * 2
+    rows = pa.table({"source_object": keys, "arrived_at": times, "user_id": ["ann", "bob"]})
+    lake.put("processed", "lake/fact_clicks/part.parquet", parquet(rows))
+    plan = lake.erase()
+    assert (plan["days"], plan["days_without_raw"]) == (["2026-11-20"], ["2026-11-19"])
+    assert lake.prove()["left"] == {}
+    ((body,),) = lake.bodies("processed").values()
+    assert pq.read_table(io.BytesIO(body))["user_id"].to_pylist() == ["bob"]
+
+
+def test_a_result_goes_whole_also_when_nobody_can_read_it(lake: Lake) -> None:
+    lake.put("results", "athena/ctas", parquet(pa.table({"customer": ["ann", "bob"]})))
+    lake.put("results", "athena/unload", parquet(pa.table({"user_id": ["ann", "bob"]})))
+    lake.put("results", "athena/other", parquet(pa.table({"user_id": ["bob"]})))
+    lake.put("results", "athena/rows.orc", b"ORC\x82\xff ann")
+    lake.put("results", "athena/2.csv.metadata", b"\x0a\x82\xff")
+    lake.erase()
+    left = {"athena/2.csv", "athena/2.csv.metadata", "athena/other", f"erasures/{ANN}/plan.json"}
+    assert set(lake.bodies("results")) == left
     assert lake.prove()["left"] == {}
 
 

@@ -9,6 +9,7 @@ import gzip
 import itertools
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -175,7 +176,7 @@ def wild_events(seed: int, count: int, span: timedelta) -> list[Row]:
                 currency=pick([None, "", "  ", "usd", "USD", "EUR"]),
                 order_id=pick([None, " ", "o1", "o2", "o3"]),
                 product_id=pick([None, " ", "p", "q"]),
-                page=pick([None, "", "home", "cart", "café"]),
+                page=pick([None, "", "home", "cart", "café", "(exit)", "(entry)"]),
                 page_url=pick([None, "", "//h", "https://h/p?x=1&utm_source=%zz&utm_medium=cpc"]),
                 referrer_url=pick(
                     [
@@ -183,7 +184,7 @@ def wild_events(seed: int, count: int, span: timedelta) -> list[Row]:
                         *["https://t.co/x", "android-app://com.mail/", "https://Blog.example:80/"],
                     ]
                 ),
-                device_type=pick([None, "", "mobile", "desktop"]),
+                device_type=pick([None, "", "mobile", "desktop", "a\nb", "a\\nb"]),
                 agent_os=pick([None, "Windows"]),
                 location=pick([None, "", "Lyon, FR", "Oslo", "x, ", ","]),
                 metadata=pick(
@@ -191,6 +192,9 @@ def wild_events(seed: int, count: int, span: timedelta) -> list[Row]:
                         *[None, [], [("product_name", "Lamp"), ("category", "home")]],
                         [("utm_source", "news letter"), ("utm_medium", "Email")],
                         [("utm_campaign", "eshop"), ("utm_source", None)],
+                        # Joined by line feeds these two are one text.
+                        [("utm_source", "a\nb"), ("utm_medium", "c"), ("utm_campaign", "d\\")],
+                        [("utm_source", "a"), ("utm_medium", "b\nc"), ("utm_campaign", "d\\")],
                     ]
                 ),
             )
@@ -388,8 +392,9 @@ def test_whose_a_chain_of_events_was_is_known_from_the_whole_day(lake: ModelLake
     lake.check()
 
 
+@pytest.mark.parametrize("step", ["replace", "count_rebuilt"])
 def test_a_kill_after_a_far_day_was_mended_is_healed(
-    lake: ModelLake, monkeypatch: pytest.MonkeyPatch
+    lake: ModelLake, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """A late login takes a browser's first session, so its second one becomes the first."""
     near, far = MONDAY + timedelta(hours=9), MONDAY + 10 * DAY
@@ -398,21 +403,38 @@ def test_a_kill_after_a_far_day_was_mended_is_healed(
     )
     lake.build(MONDAY)
     lake.arrive(MONDAY + 11 * DAY, [event(near + timedelta(minutes=10), anonymous_id="a")])
-    replace = model.Lake.replace
+    real = getattr(model.Lake, step)
 
-    def dying(self: model.Lake, table: t.Table, rows: Any, days: Any = ()) -> None:
-        replace(self, table, rows, days)
-        if table is t.SESSIONS and far.date() in days:
+    def dying(self: model.Lake, *arguments: Any) -> Any:
+        answer = real(self, *arguments)
+        if not arguments or (arguments[0] is t.SESSIONS and far.date() in arguments[2]):
             raise RuntimeError("killed")
+        return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.Lake, "replace", dying)
+        patch.setattr(model.Lake, step, dying)
         with pytest.raises(RuntimeError, match="killed"):
             lake.build(MONDAY + 11 * DAY)
     lake.arrive(MONDAY + 40 * DAY, [event(MONDAY + 40 * DAY, user="v")])
-    lake.build(MONDAY + 40 * DAY)
+    run = lake.build(MONDAY + 40 * DAY)
     lake.check()
+    # The warehouse is told, too: no run's row has named this day yet.
+    assert str(far.date()) in run.rebuilt_days["fact_sessions"]
     assert {row["is_new_user"] for row in lake.rows("fact_sessions")} == {True}
+
+
+def test_a_killed_compaction_is_healed_before_anything_is_read(lake: ModelLake) -> None:
+    lake.arrive(MONDAY, [event(MONDAY)])
+    (old,) = lake.files("fact_clicks")
+    new = old.with_name("compacted.parquet")
+    shutil.copyfile(old, new)
+    told = {"folder": f"file:{old.parent}/", "old": [f"file:{old}"], "new": [f"file:{new}"]}
+    notes = lake.folder / "_pending" / "compact" / "notes"
+    notes.mkdir(parents=True)
+    (notes / "killed.json").write_text(json.dumps(told))
+    lake.build(MONDAY)
+    lake.check()
+    assert [row["event_count"] for row in lake.rows("fact_sessions")] == [1]
 
 
 def test_an_interval_that_touched_nothing_builds_nothing(lake: ModelLake) -> None:
