@@ -110,6 +110,34 @@ def fact_clicks_suite(interval: Interval, entry: LedgerEntry) -> gx.ExpectationS
     )
 
 
+def quarantine_suite(entry: LedgerEntry) -> gx.ExpectationSuite:
+    """The suite for the rows of sql/athena/quarantine/quality.sql."""
+    return gx.ExpectationSuite(
+        name="quarantine",
+        expectations=[
+            gxe.ExpectTableRowCountToBeBetween(
+                min_value=entry.quarantined_count,
+                severity=FAIL,
+                description="The day holds at least what this run rejected",
+            ),
+            gxe.ExpectCompoundColumnsToBeUnique(
+                column_list=["source_object", "source_line"],
+                severity=FAIL,
+                description="A line is rejected once",
+            ),
+            gxe.ExpectColumnValuesToNotBeNull(
+                column="reason", severity=FAIL, description="reason is always there"
+            ),
+            gxe.ExpectColumnPairValuesToBeEqual(
+                column_A="partition_day",
+                column_B="row_day",
+                severity=FAIL,
+                description="A line lies in the partition of the day on which it arrived",
+            ),
+        ],
+    )
+
+
 def pipeline_runs_suite() -> gx.ExpectationSuite:
     """The suite for the row of sql/athena/pipeline_runs/quality.sql."""
     return gx.ExpectationSuite(

@@ -60,6 +60,7 @@ RULES = {
         },
         pairs=[("ended_at", "started_at"), ("order_count", "foreign_order_count")],
         is_by_day=True,
+        newest="ended_at",
     ),
     "identities_daily": Rules(grain=["anonymous_id", *DAY], is_by_day=True),
     "users_daily": Rules(
@@ -69,7 +70,9 @@ RULES = {
         is_by_day=True,
         newest="last_event_at",
     ),
-    "engagement_hourly": Rules(grain=["hour_at"], ranges=RATES, pairs=ENGAGED, is_by_day=True),
+    "engagement_hourly": Rules(
+        grain=["hour_at"], ranges=RATES, pairs=ENGAGED, is_by_day=True, newest="hour_at"
+    ),
     "engagement_daily": Rules(
         grain=DAY,
         ranges=RATES,
@@ -108,12 +111,14 @@ RULES = {
         grain=["user_key"],
         orphans=["person_orphan"],
         pairs=[("last_seen_at", "first_seen_at"), ("event_count", "active_day_count")],
+        newest="last_seen_at",
     ),
     "dim_products": Rules(grain=["product_id"], pairs=[("last_seen_at", "first_seen_at")]),
     "dim_pages": Rules(grain=["page"], pairs=[("last_seen_date", "first_seen_date")]),
     "dim_devices": Rules(grain=["device_key"]),
     "dim_sources": Rules(grain=["source_key"]),
-    "dim_dates": Rules(grain=["event_date"]),
+    # No day is missing between the first and the last.
+    "dim_dates": Rules(grain=["event_date"], ranges={"days_since_last": (1, 1)}),
     "retention_cohorts": Rules(
         grain=["cohort_week", "weeks_since"],
         ranges={"retention_rate": SHARE},

@@ -48,7 +48,11 @@ def check_events(config: Config, interval: Interval, entry: LedgerEntry) -> dict
     Returns:
         JSON: Great Expectations' validation result of each table.
     """
-    from clickstream.expectations import fact_clicks_suite, pipeline_runs_suite
+    from clickstream.expectations import (
+        fact_clicks_suite,
+        pipeline_runs_suite,
+        quarantine_suite,
+    )
 
     span = {"run_id": entry.run_id, "interval_start": interval.to_xcom()["start"]}
     return _validate_tables(
@@ -58,6 +62,7 @@ def check_events(config: Config, interval: Interval, entry: LedgerEntry) -> dict
                 {"touched_hours": entry.touched_hours},
                 lambda: fact_clicks_suite(interval, entry),
             ),
+            "quarantine": (span, partial(quarantine_suite, entry)),
             "pipeline_runs": (span, pipeline_runs_suite),
         },
     )

@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,14 @@ FACT = pa.schema(
         ("source_object", pa.string()),
         ("source_line", pa.int64()),
         ("processed_timestamp", pa.timestamp("us")),
+    ]
+)
+QUARANTINE = pa.schema(
+    [
+        *((name, pa.string()) for name in ("reason", "detail", "source_object")),
+        ("raw_bytes", pa.binary()),
+        ("source_line", pa.int64()),
+        *((name, pa.timestamp("us")) for name in ("arrived_at", "processed_timestamp")),
     ]
 )
 LEDGER = pa.schema(
@@ -204,9 +212,38 @@ def test_a_run_without_a_ledger_entry_is_an_error_that_says_so(lake: Lake) -> No
 
 def test_the_checks_are_evaluated_in_athena(lake: Lake, entry: ledger.LedgerEntry) -> None:
     found = quality.checks(quality.check_events(lake.config, INTERVAL, entry))
-    assert {check.table for check in found} == {"fact_clicks", "pipeline_runs"}
+    assert {check.table for check in found} == {"fact_clicks", "pipeline_runs", "quarantine"}
     assert [str(check) for check in found if not check.is_success] == []
     assert {check.observed for check in found} == {"as it should be"}
+
+
+def test_a_line_that_is_rejected_twice_or_under_another_day_fails(
+    lake: Lake, entry: ledger.LedgerEntry
+) -> None:
+    line = {"reason": "JSON_SYNTAX", "source_object": "o", "source_line": 1, "arrived_at": DAY}
+    rows = [
+        line,
+        line,
+        {"reason": None, "source_object": "p", "arrived_at": DAY + timedelta(days=2)},
+    ]
+    body = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=QUARANTINE), body)
+    place = {
+        "Bucket": lake.config.buckets.errors,
+        "Key": f"{lake.config.prefixes.quarantine}day=2026-11-20/part-0.parquet",
+    }
+    s3 = lake.aws.client("s3")
+    s3.put_object(**place, Body=body.getvalue())
+    lake.repair("quarantine")
+    try:
+        claimed = replace(entry, quarantined_count=4)
+        failed = quality.failures(quality.check_events(lake.config, INTERVAL, claimed), "fail")
+    finally:
+        s3.delete_object(**place)
+    assert {(check.table, check.column) for check in failed} == {
+        ("quarantine", name)
+        for name in ("*", "source_object, source_line", "reason", "partition_day, row_day")
+    }
 
 
 def test_a_double_event_in_the_lake_fails_before_the_load(

@@ -66,6 +66,7 @@ def test_unsound_rows_are_found(lakehouse: Lakehouse) -> None:
         "funnel_daily": broken(sound["funnel_daily"], checkout_count=10**6),
         "page_paths_daily": broken(sound["page_paths_daily"], to_page="/unheard of"),
         "dim_products": sound["dim_products"][1:],
+        "dim_dates": [sound["dim_dates"][0], *sound["dim_dates"][2:]],
     }
     for table, rows in unsound.items():
         lakehouse.put(table, rows)
@@ -85,4 +86,5 @@ def test_unsound_rows_are_found(lakehouse: Lakehouse) -> None:
         ("funnel_daily", "carted_count, checkout_count"),
         ("page_paths_daily", "page_orphan"),
         ("dim_products", "*"),
+        ("dim_dates", "days_since_last"),
     }

@@ -8,5 +8,6 @@ SELECT
     month,
     day,
     iso_week,
-    weekday
+    weekday,
+    date_diff('day', lag(event_date) OVER (ORDER BY event_date), event_date) AS days_since_last
 FROM {{ names.glue.database }}.dim_dates
