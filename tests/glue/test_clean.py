@@ -310,7 +310,7 @@ def test_an_interval_is_let_be_of_which_raw_has_partly_expired(
     spark: SparkSession, tmp_path: Path, kind: str
 ) -> None:
     lake = Lake(spark, tmp_path)
-    lake.put(START, "ok.gz", clicks(user_id="ann")[0])
+    lake.put(START, "ok.gz", b"\n".join(clicks(user_id="ann")))
     lake.put(START, "old.json", clicks(user_id="bob")[0 if kind == "loaded" else 3])
     lake.run(*HOURS[0])
     before = lake.facts(), lake.quarantine()
