@@ -19,7 +19,7 @@ reason, which is also what `publish_remainder` returns.
 ### If it fails
 - `count_quarantine`: the message names the value of the form that cannot be used.
 - `replay_day`: the daily run of that day failed, or `clickstream_daily` is paused. Look at the run
-  `replay__<day>`; a day whose raw objects have expired cannot be replayed, so begin after it.
+  `replay__<day>`; a day of which raw objects have expired cannot be replayed, so begin after it.
 - A green run whose remainder is not 0 is no failure: the code still refuses these lines. Their
   `detail` says why.
 

@@ -164,7 +164,7 @@ def read_plan() -> list[dict[str, Any]]:
     """A run of clickstream_daily for each day whose lines have changed."""
     plan = _read("plan.json")
     if plan["days_without_raw"]:
-        log.warning("No raw objects are left of %s: only rows left", plan["days_without_raw"])
+        log.warning("Raw objects of %s have expired: only rows went", plan["days_without_raw"])
     return [
         {"trigger_run_id": f"erase_{plan['id'][-12:]}_{day}", "conf": {"date": day}}
         for day in plan["days"]
