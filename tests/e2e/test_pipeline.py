@@ -28,7 +28,7 @@ from tests.e2e.conftest import Pipeline, Row
 from tests.glue import model_oracle
 from tests.glue.oracle import expected
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 DIRTY_DAY = date(2026, 3, 10)
 RAISING_DAY = date(2026, 4, 10)
