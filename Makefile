@@ -93,7 +93,7 @@ terraform-local: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## terraform/ applied to an embe
 upkeep-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Erase a person, compact, replay the quarantine, by the real scheduler (half an hour)
 	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && $(RUN) pytest -m campaign tests/e2e
 
-backfill-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Airflow's backfill of 30 days, two runs at a time, against one run (an hour)
+backfill-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Airflow's backfill of 30 days, two runs at a time, against one run (75 minutes)
 	@PYTHONPATH=plugins $(RUN) tests.e2e.backfill
 
 bench: $(DEV_ENV) $(LOCALAWS_ENV) ## Measure the speeds that the README names (minutes, on a lake of its own)
