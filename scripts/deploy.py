@@ -58,7 +58,8 @@ class Deployment:
 
     def deploy(self, is_confirmed: bool) -> None:
         """Show the plan, ask, apply it, create the tables and write the outputs."""
-        bundle.build()
+        if self.name != EMBEDDED:  # its copy of terraform/ has its own
+            bundle.build()
         self._init()
         plan = self._planned()
         if plan is None:

@@ -24,7 +24,10 @@ LOCALAWS_PYTHON = ROOT / ".venv-localaws" / "bin" / "python"
 
 
 class _ByFolder(LoadScopeScheduling):
-    """A folder's tests share what is dear to start, so one worker runs them all."""
+    """A folder's tests share what is dear to start, so one worker runs them all.
+
+    xdist's own groups (`loadgroup`) are names that it adds to a test's id; pytest 9.2 ignores them.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return nodeid.partition("::")[0].split("/")[1]

@@ -255,9 +255,9 @@ def _require_objects(
     gone = sorted({raw_lines.object_path(job.raw_path, key) for key in keys} - set(objects))
     if gone:
         raise MissingObject(
-            f"MISSING_OBJECT: {len(gone)} raw objects are gone from which rows of this interval "
-            f"came, so it cannot be cleaned again without losing them; restore them, or let it "
-            f"be: {gone[0]}"
+            f"MISSING_OBJECT: raw objects are gone from which rows of this interval came "
+            f"({len(gone)}, the first is {gone[0]}); cleaning it again would lose these rows, so "
+            f"restore the objects, or leave the interval as it is"
         )
 
 

@@ -86,11 +86,11 @@ def erase(spark: SparkSession, job: EraseJob) -> dict[str, Any]:
         _put_tombstones(job, erased)
     hits = _each_version(spark, job, partial(_find, job, erased, erased))
     days = {day for hit in hits for day in hit.found.days} | set(plan["days"])
-    raw_days = _whole_days(spark, job) if days else set()
+    whole_days = _whole_days(spark, job) if days else set()
     plan |= {
         "anonymous": sorted(erased.anonymous),
-        "days": sorted(days & raw_days),
-        "days_without_raw": sorted(days - raw_days | set(plan["days_without_raw"])),
+        "days": sorted(days & whole_days),
+        "days_without_raw": sorted(days - whole_days | set(plan["days_without_raw"])),
         # What an earlier try has counted is gone by now, or counted again.
         "before": {**_by_place(hits), **plan["before"]},
     }
