@@ -21,7 +21,8 @@ from pyspark.sql import functions as F
 
 from clickstream_glue import compaction, dedupe, raw_lines, storage
 from clickstream_glue import contract as c
-from clickstream_glue.events import BLANK, ERASED, read_events
+from clickstream_glue.event import BLANK
+from clickstream_glue.events import ERASED, read_events
 from clickstream_glue.ledger import touched_hours
 from clickstream_glue.tombstones import KINDS, SALT, Tombstones
 

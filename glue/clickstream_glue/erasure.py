@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clickstream_glue.contract import EVENT_COLUMNS
-from clickstream_glue.events import EPOCH, ERASED, MICROSECOND, to_columns
+from clickstream_glue.event import EPOCH, MICROSECOND
+from clickstream_glue.events import ERASED, to_columns
 from clickstream_glue.json_lines import Rejected, read_object, to_json, to_text
 from clickstream_glue.raw_lines import BYTE_ORDER_MARK, HOUR_FOLDER, inflate, split_lines
 from clickstream_glue.tombstones import ERASED_LINE, Tombstones, salvage, values
