@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from clickstream_contract.contract import MAX_LINE_BYTES
 from clickstream_glue.arguments import Parser, folder, positive
 from clickstream_glue.clean import CleanJob, run
-from clickstream_glue.contract import MAX_LINE_BYTES
 from pyspark.sql import SparkSession
 
 

@@ -42,7 +42,9 @@ def build(folder: Path = FOLDER) -> list[Path]:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    _zip(folder / "glue" / "clickstream_glue.zip", _package(ROOT / "glue" / "clickstream_glue"))
+    contract = _package(ROOT / "glue" / "clickstream_contract")
+    package = _package(ROOT / "glue" / "clickstream_glue")
+    _zip(folder / "glue" / "clickstream_glue.zip", contract | package)
     _zip(folder / "glue" / "libraries.zip", _libraries())
     _zip(folder / "airflow" / "plugins.zip", _package(ROOT / "plugins" / "clickstream"))
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import Any, Final, NamedTuple
 
+from clickstream_contract import contract as c
+from clickstream_contract.event import BLANK
 from py4j.protocol import Py4JJavaError
 from pyspark import StorageLevel
 from pyspark.errors import AnalysisException
@@ -20,8 +22,6 @@ from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
 
 from clickstream_glue import compaction, dedupe, raw_lines, storage
-from clickstream_glue import contract as c
-from clickstream_glue.event import BLANK
 from clickstream_glue.events import ERASED, read_events
 from clickstream_glue.ledger import touched_hours
 from clickstream_glue.tombstones import KINDS, SALT, Tombstones

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from clickstream_contract import contract as c
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-
-from clickstream_glue import contract as c
 
 
 def with_hour(events: DataFrame) -> DataFrame:

@@ -21,11 +21,11 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from clickstream_contract.contract import EVENT_COLUMNS
+from clickstream_contract.event import EPOCH, MICROSECOND
+from clickstream_contract.json_lines import Rejected, read_object, to_json, to_text
 
-from clickstream_glue.contract import EVENT_COLUMNS
-from clickstream_glue.event import EPOCH, MICROSECOND
 from clickstream_glue.events import ERASED, to_columns
-from clickstream_glue.json_lines import Rejected, read_object, to_json, to_text
 from clickstream_glue.raw_lines import BYTE_ORDER_MARK, HOUR_FOLDER, inflate, split_lines
 from clickstream_glue.tombstones import ERASED_LINE, Tombstones, salvage, values
 

@@ -12,14 +12,14 @@ from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
+from clickstream_contract import contract as c
+from clickstream_contract.event import Agent, read_event
+from clickstream_contract.json_lines import Rejected
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from ua_parser import parse
 
-from clickstream_glue import contract as c
-from clickstream_glue.event import Agent, read_event
-from clickstream_glue.json_lines import Rejected
 from clickstream_glue.tombstones import ERASED_LINE, Tombstones, salvage
 
 ERASED: Final = "ERASED"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from clickstream_contract import contract as c
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from clickstream_glue import contract as c
 from clickstream_glue import storage
 
 

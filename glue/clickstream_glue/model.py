@@ -15,12 +15,12 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial, reduce
 from typing import Final
 
+from clickstream_contract import contract as c
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from clickstream_glue import attribution, compaction, marts, sessions, storage
-from clickstream_glue import contract as c
 from clickstream_glue import model_tables as t
 from clickstream_glue.ledger import touched_hours
 from clickstream_glue.model_tables import Table

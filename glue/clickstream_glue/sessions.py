@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
+from clickstream_contract.contract import KEY
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from clickstream_glue import channels
 from clickstream_glue.channels import NOT_SET, without_blank
-from clickstream_glue.contract import KEY
 
 MAX_PATH_LENGTH: Final = 100
 ENGAGED_VIEWS: Final = 2

@@ -12,7 +12,7 @@ from typing import Any
 from clickstream.config import Config
 
 ALL = "all"
-#: Why the clean job rejects a line (glue/clickstream_glue/contract.py, which Airflow has not).
+#: Why the clean job rejects a line (glue/clickstream_contract/contract.py, which Airflow has not).
 REASONS = (
     "GZIP_TRUNCATED",
     "GZIP_CORRUPT",

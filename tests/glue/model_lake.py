@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from clickstream_contract.contract import FACT_SCHEMA, LEDGER_SCHEMA
 from clickstream_glue import model
 from clickstream_glue import model_tables as t
-from clickstream_glue.contract import FACT_SCHEMA, LEDGER_SCHEMA
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 

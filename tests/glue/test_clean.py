@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clickstream_contract.contract import FACT_SCHEMA, QUARANTINE_SCHEMA
 from clickstream_glue import clean, storage
 from clickstream_glue.clean import CleanJob, LedgerRow, MissingObject
-from clickstream_glue.contract import FACT_SCHEMA, QUARANTINE_SCHEMA
 from clickstream_glue.tombstones import ERASED_LINE, SALT, digest
 from pyspark.sql import SparkSession
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from clickstream_contract import contract as c
 from clickstream_glue import compaction, storage
-from clickstream_glue import contract as c
 from clickstream_glue.compaction import CompactJob, Rewrite, RowsChanged, TableRun, leftovers, plan
 from pyspark.sql import SparkSession
 

@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from clickstream_glue.contract import EVENT_COLUMNS, REASONS
-from clickstream_glue.event import BLANK, read_event
+from clickstream_contract.contract import EVENT_COLUMNS, REASONS
+from clickstream_contract.event import BLANK, read_event
 from clickstream_glue.events import MOST_AGENTS, Agents, read_events
 from clickstream_glue.raw_lines import read_lines
 from pyspark.sql import SparkSession

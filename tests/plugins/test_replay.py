@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from clickstream import replay
 from clickstream.replay import ALL, Request
-from clickstream_glue import contract
+from clickstream_contract import contract
 
 
 def rows(*counts: tuple[str, str, int]) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Final, NamedTuple
 
-from clickstream_glue import contract as c
-from clickstream_glue.json_lines import Json, Number, Object, Rejected, read_object, to_text
+from clickstream_contract import contract as c
+from clickstream_contract.json_lines import Json, Number, Object, Rejected, read_object, to_text
 
 BLANK: Final = "BLANK"
 ISO_TIME: Final = re.compile(
@@ -77,7 +77,16 @@ def read_event(
     Raises:
         Rejected: with the first of contract.REASONS that applies, or BLANK.
     """
-    sent = _read_fields(line, max_line_bytes)
+    return to_event(read_fields(line, max_line_bytes), line, arrived_at, read_agent)
+
+
+def to_event(
+    sent: dict[str, Json],
+    line: bytes,
+    arrived_at: int,
+    read_agent: Callable[[str], Agent] = lambda agent: UNREAD,
+) -> dict[str, Any]:
+    """What `read_event` does with the fields of a line, once they are read (see `read_fields`)."""
     text = _read_texts(sent)
     metadata = _read_metadata(sent)
     event_type = (text["event_type"] or "").strip(" ").lower()
@@ -130,7 +139,8 @@ def read_event(
     }
 
 
-def _read_fields(line: bytes, max_line_bytes: int) -> dict[str, Json]:
+def read_fields(line: bytes, max_line_bytes: int = c.MAX_LINE_BYTES) -> dict[str, Json]:
+    """The fields of a line as it has them, each name once; raises Rejected as `read_event`."""
     if not line.strip():
         raise Rejected(BLANK)
     if len(line) > max_line_bytes:
