@@ -1,0 +1,1 @@
+"""The Lambda functions of the live path: collect, watch the stream, react."""

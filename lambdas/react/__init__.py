@@ -1,0 +1,1 @@
+"""Reacts to key events: an alert, a push message, once for each."""

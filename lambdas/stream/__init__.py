@@ -1,0 +1,1 @@
+"""Watches the stream: counts by the minute, live sessions, key events."""
