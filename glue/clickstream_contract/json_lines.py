@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from json.encoder import encode_basestring
 from typing import Any, Final, TypeAlias
 
 MAX_DEPTH: Final = 100
@@ -82,7 +83,9 @@ def to_json(value: Json) -> str:
         return "{" + ",".join([f"{to_json(key)}:{to_json(item)}" for key, item in value]) + "}"
     if isinstance(value, list):
         return "[" + ",".join([to_json(item) for item in value]) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return encode_basestring(value)
+    return json.dumps(value)
 
 
 def _depth(text: str) -> int:

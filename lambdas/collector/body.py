@@ -1,8 +1,8 @@
 """A request's body to lines for the stream: each event checked, completed, and given its key.
 
-An event keeps every byte as it was sent; what the collector knows better is written in front of it.
-What is no event goes to the stream as it is, too: the clean job quarantines it with the same reason,
-so that nothing sent is lost.
+An event keeps its text as it was sent; what the collector knows is written in front of it. What is
+no event goes to the stream as it is, too: the clean job quarantines it with the same reason, so
+that nothing sent is lost.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Origin:
 
     Attributes:
         received_at: when it came, UTC.
-        ip_address: where it came from, in full; only its network is passed on.
+        ip_address: the network it came from (see `network`).
         user_agent: of the request's header.
     """
 
@@ -118,6 +118,16 @@ def read_body(body: bytes, is_gzipped: bool, origin: Origin) -> list[Line]:
     return lines
 
 
+def network(address: str) -> str | None:
+    """The address without what tells one household from the next: /24 of IPv4, /48 of IPv6."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    network = ipaddress.ip_network(f"{ip}/{24 if ip.version == 4 else 48}", strict=False)
+    return str(network.network_address)
+
+
 def _unpack(body: bytes) -> bytes:
     with gzip.GzipFile(fileobj=BytesIO(body)) as packed:
         text = packed.read(MAX_BODY_BYTES + 1)
@@ -158,7 +168,7 @@ def _read_item(text: str, origin: Origin) -> Line:
         return _rejected(line, error.reason, error.detail)
     known = {"received_at": origin.received_at.isoformat().replace("+00:00", "Z")}
     if origin.ip_address:
-        known["ip_address"] = _network(origin.ip_address)
+        known["ip_address"] = origin.ip_address
     if origin.user_agent and fields.get("user_agent") is None:
         known["user_agent"] = origin.user_agent[:MAX_AGENT_LENGTH]
     if event["is_event_id_derived"]:
@@ -172,12 +182,15 @@ def _read_item(text: str, origin: Origin) -> Line:
 
 def _with_fields(text: str, fields: dict[str, Json], known: dict[str, str]) -> str:
     """The event with what the collector knows, and without what a URL should not have told."""
-    cleaned = {name: _without_private(fields[name]) for name in URLS if name in fields}
+    cleaned: dict[str, Json] = {
+        name: _without_private(fields[name]) for name in URLS if name in fields
+    }
     if all(fields[name] == value for name, value in cleaned.items()) and not (
         fields.keys() & (OWN_FIELDS | known.keys())
     ):
         return f"{{{json.dumps(known, ensure_ascii=False)[1:-1]},{text[1:]}"
-    return to_json(tuple({**known, **fields, **cleaned, **known}.items()))
+    named: dict[str, Json] = {**known, **fields, **cleaned, **known}
+    return to_json(tuple(named.items()))
 
 
 def _without_private(url: Any) -> Any:
@@ -185,16 +198,6 @@ def _without_private(url: Any) -> Any:
         return url
     cleaned, found = PRIVATE_PARAMETERS.subn("", url)
     return re.sub(r"[?&](?=#|$)", "", cleaned) if found else url
-
-
-def _network(address: str) -> str:
-    """The address without what tells one household from the next: /24 of IPv4, /48 of IPv6."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return ""
-    network = ipaddress.ip_network(f"{ip}/{24 if ip.version == 4 else 48}", strict=False)
-    return str(network.network_address)
 
 
 def _rejected(data: bytes, reason: str, detail: str | None) -> Line:

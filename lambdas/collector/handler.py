@@ -1,4 +1,4 @@
-"""The collector: API Gateway's Lambda function behind ``POST /events``, ``/beacon``, ``GET /health``.
+"""The collector: what API Gateway's ``/events``, ``/beacon`` and ``/health`` invoke.
 
 It answers 202 only when Kinesis has taken every line. A request with a bad event is answered 400,
 with its place and reason: its good events are taken all the same, and the bad one goes on to the
@@ -25,7 +25,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.collector.body import Line, Origin, TooLarge, Unusable, read_body
+from lambdas.collector.body import Line, Origin, TooLarge, Unusable, network, read_body
 
 Answer = dict[str, Any]
 
@@ -79,7 +79,7 @@ def _route(request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
     body = request.get("body") or ""
     origin = Origin(
         datetime.now(UTC),
-        request.get("requestContext", {}).get("identity", {}).get("sourceIp"),
+        network(request["requestContext"]["identity"].get("sourceIp") or ""),
         headers.get("user-agent"),
     )
     try:

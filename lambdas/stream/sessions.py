@@ -17,6 +17,8 @@ SESSION_TIMEOUT: Final = timedelta(minutes=30)
 MILLISECOND: Final = timedelta(milliseconds=1)
 #: The cart is a hint for a reminder, not a record: the oldest of more products are forgotten.
 MOST_PRODUCTS: Final = 50
+#: A reaction reports these: they are no sign that somebody is there.
+NOT_THE_VISITORS: Final = frozenset({"exposure"})
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def advance(
     """
     found: list[KeyEvent] = []
     for click in clicks:
-        if session and click.sequence <= session.sequence:
+        if click.type in NOT_THE_VISITORS or (session and click.sequence <= session.sequence):
             continue
         session = _count(_current(session, click), click)
         if click.type == "purchase":

@@ -7,6 +7,7 @@ often a batch is tried again.
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
 import zlib
 from collections import Counter
@@ -51,7 +52,8 @@ class Totals:
             return
         kind = click.type if click.type in self.events or len(self.events) < MOST_TYPES else OTHER
         self.events[kind] += 1
-        bit = zlib.crc32(click.visitor.encode()) % VISITOR_BITS
+        digest = hashlib.blake2b(click.visitor.encode(), digest_size=8).digest()
+        bit = int.from_bytes(digest, "big") % VISITOR_BITS
         self.visitors[bit // 8] |= 1 << bit % 8
         if click.type == "purchase":
             currency = (click.event["currency"] or "")[:3].upper()
