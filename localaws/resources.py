@@ -21,6 +21,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from localaws.live_resources import LiveResources
 from localaws.service import Context
 
 # The pipeline's Config is plain Python and has the one file of names; it is not installed here.
@@ -61,6 +62,10 @@ _NOT_FOUND = (
     "EntityNotFoundException",
     "ResourceNotFoundException",
     "InvalidRequestException",  # Athena's word for a work group that does not exist
+    "NotFound",  # SNS's
+    "NotFoundException",
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
 )
 
 
@@ -95,6 +100,7 @@ class _Provisioner:
         self._done: Counter[str] = Counter()
 
     def run(self) -> None:
+        live = LiveResources(self._context, self._names, self._ensure)
         for kind, step in (
             ("S3 buckets", self._buckets),
             ("IAM roles", self._roles),
@@ -108,6 +114,13 @@ class _Provisioner:
             ("Athena work groups", self._athena),
             ("Redshift Serverless", self._redshift),
             ("Tables", self._tables),
+            ("SNS topics", live.topics),
+            ("SQS queues", live.queues),
+            ("DynamoDB tables", live.tables),
+            ("Lambda functions", lambda: live.functions(live.api_key())),
+            ("Event source mappings", live.stream),
+            ("EventBridge rules", live.rules),
+            ("API Gateway", live.api),
         ):
             self._done.clear()
             step()
@@ -161,6 +174,7 @@ class _Provisioner:
         account = {"AWS": f"arn:aws:iam::{self._context.account}:root"}
         principals = {"airflow": account, "producer": account}
         principals |= dict.fromkeys(("crawler", "eraser"), _service("glue"))
+        principals |= dict.fromkeys(("collector", "stream", "react"), _service("lambda"))
         for actor, name in vars(self._names.roles).items():
             trust = {
                 "Effect": "Allow",

@@ -13,12 +13,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "code"
-#: What Glue's jobs import beside Spark; pure Python, in the versions that requirements/ pin.
-LIBRARIES = ("ua-parser", "ua-parser-builtins")
+#: What Glue's jobs import beside Spark, and Lambda's functions beside boto3; pure Python, in the
+#: versions that requirements/ pin.
+GLUE_LIBRARIES = ("ua-parser", "ua-parser-builtins")
+LAMBDA_LIBRARIES = ("aws-lambda-powertools", "jmespath", "typing-extensions")
 
 
 def build(folder: Path = FOLDER) -> list[Path]:
-    """Write Glue's scripts and Airflow's DAGs, plugins and SQL under `folder`.
+    """Write Glue's scripts, Lambda's functions and Airflow's DAGs, plugins and SQL under `folder`.
 
     The same sources give the same bytes, so that an upload happens only for what changed.
 
@@ -45,7 +47,9 @@ def build(folder: Path = FOLDER) -> list[Path]:
     contract = _package(ROOT / "glue" / "clickstream_contract")
     package = _package(ROOT / "glue" / "clickstream_glue")
     _zip(folder / "glue" / "clickstream_glue.zip", contract | package)
-    _zip(folder / "glue" / "libraries.zip", _libraries())
+    _zip(folder / "glue" / "libraries.zip", _libraries(GLUE_LIBRARIES))
+    functions = contract | _package(ROOT / "lambdas") | _libraries(LAMBDA_LIBRARIES)
+    _zip(folder / "lambda" / "lambdas.zip", functions)
     _zip(folder / "airflow" / "plugins.zip", _package(ROOT / "plugins" / "clickstream"))
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
@@ -66,17 +70,18 @@ def _package(folder: Path) -> dict[str, Path]:
     }
 
 
-def _libraries() -> dict[str, Path]:
-    """The modules of LIBRARIES, as they are installed beside this script."""
+def _libraries(names: Iterable[str]) -> dict[str, Path]:
+    """The modules of these libraries, as they are installed beside this script."""
     return {
         str(file): Path(str(file.locate()))
-        for name in LIBRARIES
+        for name in names
         for file in importlib.metadata.files(name) or ()
         if file.suffix == ".py"
     }
 
 
 def _zip(target: Path, files: dict[str, Path]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name)

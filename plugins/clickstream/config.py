@@ -45,6 +45,7 @@ class Prefixes:
     lake: str
     quarantine: str
     scripts: str
+    functions: str
     athena_results: str
     quality: str
     delivery_errors: str
@@ -58,6 +59,26 @@ class Firehose:
 
     direct: str
     from_kinesis: str
+
+
+@dataclass(frozen=True)
+class Live:
+    """The live path: the API and its key, the functions, what they keep and whom they tell."""
+
+    api: str
+    api_key: str
+    collector: str
+    stream: str
+    clock: str
+    react: str
+    table: str
+    reactions_table: str
+    bus: str
+    purchases_topic: str
+    push_topic: str
+    alerts_topic: str
+    failures_queue: str
+    dead_letters_queue: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +120,9 @@ class Roles:
     airflow: str
     producer: str
     firehose: str
+    collector: str
+    stream: str
+    react: str
     glue: str
     crawler: str
     redshift: str
@@ -151,6 +175,7 @@ class Config:
     buckets: Buckets
     prefixes: Prefixes
     firehose: Firehose
+    live: Live
     glue: Glue
     athena: Athena
     redshift: Redshift
@@ -204,6 +229,7 @@ class Config:
             buckets=Buckets(**names["buckets"]),
             prefixes=Prefixes(**names["prefixes"]),
             firehose=Firehose(**names["firehose"]),
+            live=Live(**names["live"]),
             glue=Glue(**names["glue"]),
             athena=Athena(**names["athena"]),
             redshift=Redshift(**names["redshift"]),
