@@ -1,7 +1,7 @@
 # Whatever goes wrong ends in one topic. An event that cannot be told waits in the dead letters.
 
 resource "aws_sns_topic" "alerts" {
-  name              = "${var.name_prefix}-alerts"
+  name              = local.names.live.alerts_topic
   kms_master_key_id = aws_kms_key.operations.arn
 }
 
@@ -56,7 +56,7 @@ resource "aws_sns_topic_policy" "alerts" {
 }
 
 resource "aws_sqs_queue" "dead_letters" {
-  name                              = "${var.name_prefix}-dead-letters"
+  name                              = local.names.live.dead_letters_queue
   message_retention_seconds         = 14 * 24 * 3600
   kms_master_key_id                 = aws_kms_key.operations.arn
   kms_data_key_reuse_period_seconds = 300

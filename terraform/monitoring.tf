@@ -6,8 +6,13 @@ locals {
     glue_output = "${local.names.glue.log_group_prefix}/output"
     glue_error  = "${local.names.glue.log_group_prefix}/error"
     # Glue names a crawler's group after its role and security configuration.
-    crawler = "/aws-glue/crawlers-role/${local.names.roles.crawler}-${var.name_prefix}"
-    network = "/aws/vpc/${var.name_prefix}"
+    crawler          = "/aws-glue/crawlers-role/${local.names.roles.crawler}-${var.name_prefix}"
+    network          = "/aws/vpc/${var.name_prefix}"
+    api              = "/aws/apigateway/${local.names.live.api}"
+    lambda_collector = "/aws/lambda/${local.names.live.collector}"
+    lambda_stream    = "/aws/lambda/${local.names.live.stream}"
+    lambda_clock     = "/aws/lambda/${local.names.live.clock}"
+    lambda_react     = "/aws/lambda/${local.names.live.react}"
   }
 
   minute = 60

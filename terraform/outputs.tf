@@ -13,13 +13,16 @@ output "names" {
 output "role_arns" {
   description = "IAM roles by actor."
   value = {
-    airflow  = aws_iam_role.airflow.arn
-    producer = aws_iam_role.producer.arn
-    firehose = aws_iam_role.firehose.arn
-    glue     = aws_iam_role.glue.arn
-    crawler  = aws_iam_role.crawler.arn
-    redshift = aws_iam_role.redshift.arn
-    eraser   = aws_iam_role.eraser.arn
+    airflow   = aws_iam_role.airflow.arn
+    producer  = aws_iam_role.producer.arn
+    firehose  = aws_iam_role.firehose.arn
+    collector = aws_iam_role.collector.arn
+    stream    = aws_iam_role.stream.arn
+    react     = aws_iam_role.react.arn
+    glue      = aws_iam_role.glue.arn
+    crawler   = aws_iam_role.crawler.arn
+    redshift  = aws_iam_role.redshift.arn
+    eraser    = aws_iam_role.eraser.arn
   }
 }
 
@@ -31,6 +34,12 @@ output "key_arns" {
 output "alerts_topic_arn" {
   description = "SNS topic of every alarm."
   value       = aws_sns_topic.alerts.arn
+}
+
+output "collector" {
+  description = "Where browsers send events, and the key they send; live_path.allowed_origins must have their shop."
+  value       = { url = aws_api_gateway_stage.collector.invoke_url, key = aws_api_gateway_api_key.browsers.value }
+  sensitive   = true
 }
 
 output "is_protected" {

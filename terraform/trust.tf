@@ -3,10 +3,12 @@
 
 locals {
   trusted_services = {
+    api_logs    = ["apigateway.amazonaws.com"]
     airflow     = ["airflow-env.amazonaws.com", "airflow.amazonaws.com", "ecs-tasks.amazonaws.com"]
     firehose    = ["firehose.amazonaws.com"]
     flow_logs   = ["vpc-flow-logs.amazonaws.com"]
     glue        = ["glue.amazonaws.com"]
+    lambda      = ["lambda.amazonaws.com"]
     producer    = ["ecs-tasks.amazonaws.com"]
     redshift    = ["redshift-serverless.amazonaws.com", "redshift.amazonaws.com"]
     replication = ["s3.amazonaws.com"]

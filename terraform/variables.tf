@@ -181,6 +181,38 @@ variable "firehose_interval_seconds" {
   }
 }
 
+variable "live_path" {
+  description = "The collector and the reactions: which pages may send, how much, when a cart counts as left and a session as long, and how many of each function may run at once."
+  type = object({
+    allowed_origins        = optional(set(string), ["http://127.0.0.1:8000", "http://localhost:8000"])
+    requests_per_second    = optional(number, 1000)
+    cart_abandoned_seconds = optional(number, 1800)
+    long_session_seconds   = optional(number, 1200)
+    concurrency = optional(object({
+      collector = optional(number, 100)
+      stream    = optional(number, 20)
+      clock     = optional(number, 1)
+      react     = optional(number, 20)
+    }), {})
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for origin in var.live_path.allowed_origins : can(regex("^https?://[a-z0-9.-]+(:[0-9]{1,5})?$", origin))])
+    error_message = "live_path.allowed_origins must hold origins without a path, such as https://shop.example."
+  }
+
+  validation {
+    condition     = var.live_path.requests_per_second >= 1 && var.live_path.requests_per_second <= 10000
+    error_message = "live_path.requests_per_second must be 1 to 10000, API Gateway's quota."
+  }
+
+  validation {
+    condition     = alltrue([for seconds in [var.live_path.cart_abandoned_seconds, var.live_path.long_session_seconds] : seconds >= 1 && seconds <= 86400])
+    error_message = "live_path.cart_abandoned_seconds and long_session_seconds must be 1 to 86400: a live session is kept for a day."
+  }
+}
+
 variable "glue_worker_count" {
   description = "Workers of the Glue job (G.1X: 4 vCPU, 16 GB)."
   type        = number

@@ -1,0 +1,199 @@
+# Browsers send events to this API; the key and the throttle are API Gateway's, the rest the function's.
+
+locals {
+  # Whether API Gateway asks for the key: a beacon cannot send a header and brings it as a parameter.
+  methods = {
+    "POST events"    = { path = "events", method = "POST", needs_key = true }
+    "OPTIONS events" = { path = "events", method = "OPTIONS", needs_key = false }
+    "POST beacon"    = { path = "beacon", method = "POST", needs_key = false }
+    "OPTIONS beacon" = { path = "beacon", method = "OPTIONS", needs_key = false }
+    "GET health"     = { path = "health", method = "GET", needs_key = false }
+  }
+}
+
+resource "aws_api_gateway_rest_api" "collector" {
+  name               = local.live.api
+  description        = "Takes events from browsers."
+  binary_media_types = ["*/*"]
+
+  endpoint_configuration {
+    types = ["REGIONAL"]
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_api_gateway_resource" "collector" {
+  for_each = toset([for method in local.methods : method.path])
+
+  rest_api_id = aws_api_gateway_rest_api.collector.id
+  parent_id   = aws_api_gateway_rest_api.collector.root_resource_id
+  path_part   = each.value
+}
+
+resource "aws_api_gateway_method" "collector" {
+  for_each = local.methods
+
+  rest_api_id      = aws_api_gateway_rest_api.collector.id
+  resource_id      = aws_api_gateway_resource.collector[each.value.path].id
+  http_method      = each.value.method
+  authorization    = "NONE"
+  api_key_required = each.value.needs_key
+}
+
+resource "aws_api_gateway_integration" "collector" {
+  for_each = local.methods
+
+  rest_api_id             = aws_api_gateway_rest_api.collector.id
+  resource_id             = aws_api_gateway_resource.collector[each.value.path].id
+  http_method             = aws_api_gateway_method.collector[each.key].http_method
+  type                    = "AWS_PROXY"
+  integration_http_method = "POST"
+  uri                     = aws_lambda_function.this["collector"].invoke_arn
+}
+
+# A browser may read why API Gateway itself refused it.
+resource "aws_api_gateway_gateway_response" "refused" {
+  for_each = toset(["DEFAULT_4XX", "DEFAULT_5XX"])
+
+  rest_api_id   = aws_api_gateway_rest_api.collector.id
+  response_type = each.value
+
+  response_parameters = {
+    "gatewayresponse.header.Access-Control-Allow-Origin" = "'*'"
+    "gatewayresponse.header.Retry-After"                 = "'2'"
+  }
+}
+
+resource "aws_api_gateway_deployment" "collector" {
+  rest_api_id = aws_api_gateway_rest_api.collector.id
+
+  triggers = {
+    api = sha256(jsonencode([local.methods, aws_api_gateway_rest_api.collector.binary_media_types]))
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+
+  depends_on = [aws_api_gateway_integration.collector, aws_api_gateway_gateway_response.refused]
+}
+
+resource "aws_api_gateway_stage" "collector" {
+  rest_api_id          = aws_api_gateway_rest_api.collector.id
+  deployment_id        = aws_api_gateway_deployment.collector.id
+  stage_name           = "v1"
+  xray_tracing_enabled = true
+
+  access_log_settings {
+    destination_arn = aws_cloudwatch_log_group.this["api"].arn
+    # Neither the visitor's address nor the key, which a beacon has in its query.
+    format = jsonencode({
+      request = "$context.requestId"
+      at      = "$context.requestTime"
+      method  = "$context.httpMethod"
+      path    = "$context.resourcePath"
+      status  = "$context.status"
+      bytes   = "$context.responseLength"
+      millis  = "$context.responseLatency"
+      error   = "$context.error.message"
+    })
+  }
+
+  depends_on = [aws_api_gateway_account.this]
+}
+
+resource "aws_api_gateway_method_settings" "collector" {
+  rest_api_id = aws_api_gateway_rest_api.collector.id
+  stage_name  = aws_api_gateway_stage.collector.stage_name
+  method_path = "*/*"
+
+  settings {
+    metrics_enabled        = true
+    logging_level          = "ERROR"
+    throttling_rate_limit  = var.live_path.requests_per_second
+    throttling_burst_limit = 2 * var.live_path.requests_per_second
+  }
+}
+
+# It opens nothing but the way in, and every visitor's browser knows it.
+resource "aws_api_gateway_api_key" "browsers" {
+  name        = local.live.api_key
+  description = "The shop's pages send this key with their events."
+}
+
+resource "aws_api_gateway_usage_plan" "browsers" {
+  name = local.live.api_key
+
+  api_stages {
+    api_id = aws_api_gateway_rest_api.collector.id
+    stage  = aws_api_gateway_stage.collector.stage_name
+  }
+
+  throttle_settings {
+    rate_limit  = var.live_path.requests_per_second
+    burst_limit = 2 * var.live_path.requests_per_second
+  }
+}
+
+resource "aws_api_gateway_usage_plan_key" "browsers" {
+  usage_plan_id = aws_api_gateway_usage_plan.browsers.id
+  key_id        = aws_api_gateway_api_key.browsers.id
+  key_type      = "API_KEY"
+}
+
+resource "aws_lambda_permission" "collector" {
+  statement_id  = "api"
+  action        = "lambda:InvokeFunction"
+  function_name = aws_lambda_function.this["collector"].function_name
+  principal     = "apigateway.amazonaws.com"
+  source_arn    = "${aws_api_gateway_rest_api.collector.execution_arn}/${aws_api_gateway_stage.collector.stage_name}/*"
+}
+
+# API Gateway writes its logs with one role for the account and region.
+resource "aws_iam_role" "api_logs" {
+  name               = "${var.name_prefix}-api-logs"
+  description        = "API Gateway writes its access and error logs."
+  assume_role_policy = data.aws_iam_policy_document.service_trust["api_logs"].json
+}
+
+resource "aws_iam_role_policy_attachment" "api_logs" {
+  role       = aws_iam_role.api_logs.name
+  policy_arn = "arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+}
+
+resource "aws_api_gateway_account" "this" {
+  cloudwatch_role_arn = aws_iam_role.api_logs.arn
+
+  depends_on = [aws_iam_role_policy_attachment.api_logs]
+}
+
+data "aws_iam_policy_document" "collector" {
+  source_policy_documents = [data.aws_iam_policy_document.function["collector"].json]
+
+  statement {
+    sid       = "PutEvents"
+    actions   = ["kinesis:DescribeStreamSummary", "kinesis:PutRecords"]
+    resources = [aws_kinesis_stream.events.arn]
+  }
+
+  statement {
+    sid       = "UseDataKey"
+    actions   = ["kms:GenerateDataKey"]
+    resources = [aws_kms_key.data.arn]
+  }
+}
+
+resource "aws_iam_role" "collector" {
+  name               = local.names.roles.collector
+  description        = "The collector puts events on the stream."
+  assume_role_policy = data.aws_iam_policy_document.service_trust["lambda"].json
+}
+
+resource "aws_iam_role_policy" "collector" {
+  name   = "collect"
+  role   = aws_iam_role.collector.id
+  policy = data.aws_iam_policy_document.collector.json
+}
