@@ -93,6 +93,9 @@ terraform-local: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## terraform/ applied to an embe
 upkeep-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Erase a person, compact, replay the quarantine, by the real scheduler (half an hour)
 	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && $(RUN) pytest -m campaign tests/e2e
 
+fuzz-check: $(DEV_ENV) $(LOCALAWS_ENV) ## 100,000 bodies nobody would send, to the collector (a quarter of an hour)
+	@FUZZ_EXAMPLES=100000 $(RUN) pytest tests/lambdas/test_collector_fuzz.py
+
 backfill-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Airflow's backfill of 30 days, two runs at a time, against one run (75 minutes)
 	@PYTHONPATH=plugins $(RUN) tests.e2e.backfill
 
@@ -157,4 +160,4 @@ $(CHECK_ENV): requirements/check.txt requirements/build.txt $(TOOLS_ENV)
 	@$(PYTHON) scripts/bootstrap.py .venv-check requirements/check.txt
 	@touch $@
 
-.PHONY: demo up down status logs aws provision deploy destroy env test lint terraform-check terraform-local upkeep-check backfill-check bench format lock docs clean clean-all help
+.PHONY: demo up down status logs aws provision deploy destroy env test lint terraform-check terraform-local upkeep-check fuzz-check backfill-check bench format lock docs clean clean-all help
