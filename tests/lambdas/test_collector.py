@@ -161,6 +161,21 @@ def test_an_address_loses_what_tells_one_household(address: str, kept: str | Non
     assert body.network(address) == kept
 
 
+def test_an_events_own_user_agent_stays(collector: Collector) -> None:
+    assert collector.post(event(user_agent="App/2"), User_Agent="Server/1")[0] == 202
+    assert collector.events()[0]["user_agent"] == "App/2"
+
+
+def test_a_body_may_have_line_ends_and_a_line_has_none(collector: Collector) -> None:
+    sent = [event(page="a\nb"), event()]
+    text = json.dumps(sent, indent=2).replace("\n", "\r\n")
+    assert collector.post(text.encode())[0] == 202
+    lines = collector.lines()
+    assert [line.count(b"\n") for line in lines] == [1, 1]
+    assert not any(b"\r" in line for line in lines)
+    assert {json.loads(line).get("page") for line in lines} == {"a\nb", None}
+
+
 def test_an_event_without_an_id_gets_the_same_one_at_every_try(collector: Collector) -> None:
     anonymous = event()
     del anonymous["event_id"]
@@ -278,9 +293,19 @@ def test_a_gzipped_body_is_unpacked(collector: Collector) -> None:
     assert collector.events()[0]["event_id"] == sent["event_id"]
 
 
-@pytest.mark.parametrize("cut", [slice(0, 20), slice(5, None)])
-def test_torn_gzip_is_answered_400_and_kept(collector: Collector, cut: slice) -> None:
-    packed = gzip.compress(json.dumps([event()]).encode())[cut]
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda packed: packed[:20],
+        lambda packed: packed[5:],
+        lambda packed: packed[:10] + b"\xff" * 20 + packed[30:],
+    ],
+    ids=["cut", "headless", "changed"],
+)
+def test_torn_gzip_is_answered_400_and_kept(
+    collector: Collector, damage: Callable[[bytes], bytes]
+) -> None:
+    packed = damage(gzip.compress(json.dumps([event()]).encode()))
     status, answer = collector.post(packed, Content_Encoding="gzip")
     assert (status, answer["rejected"][0]["reason"]) == (400, "GZIP_CORRUPT")
     (line,) = collector.lines()

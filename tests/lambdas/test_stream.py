@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import uuid
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -362,23 +363,17 @@ def test_a_minute_is_judged_by_those_before_it(counts: list[int], wanted: str | 
 
 
 def test_traffic_that_breaks_off_is_told_once_and_so_is_its_return(live: Live) -> None:
-    def pass_minute(number: int, events: int) -> None:
+    counts = [100] * 20 + [0] * 3 + [100] * 2
+    told = []
+    for number, events in enumerate(counts):
         start = T0 + timedelta(minutes=number)
         if events:
-            state = {"events": {"view": events}, "revenue": {}, "rejected": 0}
-            state["visitors"] = Totals().to_state()["visitors"]
+            totals = Totals(Counter(view=events))
             for _ in range(3):  # told three times, counted once
-                live.batch(**window(start, final=True, state=state))
+                live.batch(**window(start, final=True, state=totals.to_state()))
         live.minute(start + timedelta(minutes=2, seconds=5))
-
-    for number in range(20):
-        pass_minute(number, 100)
-    for number in (20, 21, 22):
-        pass_minute(number, 0)
-    for number in (23, 24):
-        pass_minute(number, 100)
-    told = [(kind, detail["level"], detail["events"]) for kind, detail in live.told()]
-    assert told == [("traffic_changed", "low", 0), ("traffic_changed", "normal", 100)]
+        told += [(number, kind, detail["level"], detail["events"]) for kind, detail in live.told()]
+    assert told == [(20, "traffic_changed", "low", 0), (23, "traffic_changed", "normal", 100)]
 
 
 def test_two_shards_of_a_minute_add_up(live: Live) -> None:
