@@ -199,7 +199,7 @@ def _purchase(click: Click) -> KeyEvent:
     detail |= {
         "at": _iso(click.at),
         "quantity": event["quantity"],
-        "revenue": str(click.revenue),
+        "revenue": format(click.revenue.normalize(), "f"),
     }
     return KeyEvent("purchase", f"purchase/{event['event_id']}/{click.at}", detail)
 

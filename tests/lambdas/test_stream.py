@@ -192,7 +192,7 @@ def test_a_purchase_is_told_with_what_was_paid(live: Live) -> None:
     ((kind, detail),) = live.told()
     assert kind == "purchase"
     assert detail["key"] == f"purchase/e-a-1-1/{int(T0.timestamp() * 1000)}"
-    assert (detail["revenue"], detail["currency"], detail["order_id"]) == ("59.9700", "EUR", "o-1")
+    assert (detail["revenue"], detail["currency"], detail["order_id"]) == ("59.97", "EUR", "o-1")
 
 
 def test_a_session_is_told_once_to_be_long(live: Live) -> None:
