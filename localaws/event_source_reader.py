@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from localaws import kinesis
 from localaws.service import Context
 from localaws.state import Table
-from localaws.trail import acting_as
+from localaws.trail import INTERNAL, acting_as
 
 log = logging.getLogger("localaws")
 
@@ -247,7 +247,7 @@ class Reader(threading.Thread):
 
         with request_scope(*self._scope):
             try:
-                self._note("DescribeStream", "ListShards", "GetShardIterator", "GetRecords")
+                self._note("DescribeStream", "ListShards", "GetShardIterator")
                 while not self._stopping.is_set() and not self.is_finished:
                     self._woken.clear()
                     if delay := self._look():
@@ -279,14 +279,15 @@ class Reader(threading.Thread):
         window, batch = self._window, self._batch
         if batch.records:
             window = window or self._window_of(_arrival(batch.records[0]))
-            due = 0.0 if is_full or is_closed else batch.since + self._batching - time.monotonic()
+            waited = time.monotonic() - batch.since
+            due = self._setting("MaximumBatchingWindowInSeconds") - waited
             if window:
                 due = min(due, window.end + GRACE_SECONDS - now)
-            if due > 0:
+            if due > 0 and not is_full and not is_closed:
                 return due
             self._deliver(retention)
             return 0
-        if batch.passed > self._sequence:  # what FilterCriteria leave out is done
+        if batch.passed:  # what FilterCriteria leave out is done
             self._save(batch.passed)
             self._batch = _Batch()
         if self._position < len(self._records):
@@ -303,10 +304,6 @@ class Reader(threading.Thread):
 
     def _setting(self, name: str) -> Any:
         return self._mapping.get(name, DEFAULTS[name])
-
-    @property
-    def _batching(self) -> int:
-        return self._setting("MaximumBatchingWindowInSeconds")
 
     # Reading
 
@@ -567,9 +564,11 @@ class Reader(threading.Thread):
                 "streamArn": self._arn,
             },
         }
+        told = "event source mapping %s: %s, %d records of %s are given up"
+        log.warning(told, self._id, condition, span.count, self._shard)
         while not self._stopping.is_set():
             try:
-                with acting_as(config.get("Role", "")):
+                with acting_as(config.get("Role") or INTERNAL):
                     self._send(json.dumps(document))
                 return True
             except ClientError as error:  # AWS drops them too when the destination refuses

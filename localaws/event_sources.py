@@ -6,8 +6,8 @@ end. How far a shard is done, and its open window, survive a kill: delivery is a
 
 What differs from AWS: ParallelizationFactor is taken and told, but a shard has one batch at a time.
 A tumbling window is closed when its time is over, where AWS waits for up to two minutes more; a
-reshard closes it, as there. The pauses between retries are shorter. A failure's document has a
-request id of its own.
+reshard closes it, as there. The pauses between retries are shorter, and what a function reports as
+done starts its retries anew. A failure's document has a request id of its own.
 https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
 """
 
@@ -39,6 +39,8 @@ _LEAST_AND_MOST = {
     "MaximumRecordAgeInSeconds": (-1, 604_800),
     "MaximumRetryAttempts": (-1, 10_000),
 }
+#: What MiniStack knows of the operators of a filter's pattern.
+_OPERATORS = {"exists", "prefix", "suffix", "anything-but", "numeric"}
 _STARTING_POSITIONS = ("TRIM_HORIZON", "LATEST", "AT_TIMESTAMP")
 
 Mapping = dict[str, Any]
@@ -101,10 +103,8 @@ class EventSources(Service):
         def delete_esm(id: str) -> Any:
             with self._lock:
                 answer = delete(id)
-                for key, reader in self._readers.items():
-                    if key.mapping == id:
-                        reader.stop()
                 self._checkpoints.forget(id)
+            self._changed.set()
             return answer
 
         lambda_svc._create_esm = create_esm
@@ -267,9 +267,26 @@ def _why_not(request: dict[str, Any]) -> str | None:
         return f"The destination {arn} must be an SQS queue or an SNS topic."
     for entry in request.get("FilterCriteria", {}).get("Filters", ()):
         try:
-            json.loads(entry["Pattern"])
-        except (KeyError, ValueError):
+            unknown = _unknown_operator(json.loads(entry["Pattern"]))
+        except (AttributeError, KeyError, TypeError, ValueError):
             return f"Invalid filter pattern definition: {entry.get('Pattern')}"
+        if unknown:
+            known = ", ".join(sorted(_OPERATORS))
+            return f"The embedded AWS does not know the filter operator {unknown}, only {known}."
+    return None
+
+
+def _unknown_operator(pattern: dict[str, Any]) -> str | None:
+    for name, rule in pattern.items():
+        if name == "$or":
+            return name
+        if isinstance(rule, dict):
+            if unknown := _unknown_operator(rule):
+                return unknown
+            continue
+        for operators in (entry for entry in rule if isinstance(entry, dict)):
+            for operator in operators.keys() - _OPERATORS:
+                return operator
     return None
 
 

@@ -48,7 +48,7 @@ def numbers(event: Event) -> list[int]:
     return [int(base64.b64decode(record["kinesis"]["data"])) for record in event["Records"]]
 
 
-def wait(condition: Callable[[], Any], seconds: float = 15) -> Any:
+def wait(condition: Callable[[], Any], seconds: float = 40) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it does not happen"
@@ -184,14 +184,14 @@ def test_a_record_is_with_the_function_well_below_a_second_after_its_put(make: A
     function.put(0)
     function.events(1)  # its process has started
     waits = []
-    for number in (1, 2, 3):
-        time.sleep(0.3)
+    for number in range(1, 7):
+        time.sleep(0.25)
         put_at = time.time()
         function.put(number)
         function.events(number + 1)
         waits.append(function.noted()[-1]["at"] - put_at)
-    assert min(waits) < 0.2
-    assert max(waits) < 0.8
+    *most, _ = sorted(waits)  # a busy machine may hold one up
+    assert max(most) < 0.4
 
 
 def test_an_event_is_as_lambda_has_it(make: Any) -> None:
@@ -260,10 +260,9 @@ def test_a_mapping_begins_where_it_is_told(make: Any) -> None:
         StreamName=first.name, TargetShardCount=2, ScalingType="UNIFORM_SCALING"
     )
     first.put(3)
-    wait(lambda: latest.events() and len(list(itertools.chain(*later.batches()))) == 2)
-    assert list(itertools.chain(*latest.batches())) == [3]
-    assert list(itertools.chain(*later.batches())) == [2, 3]
-    assert list(itertools.chain(*first.batches())) == [1, 2, 3]
+    for function, expected in ((first, [1, 2, 3]), (later, [2, 3]), (latest, [3])):
+        wait(lambda each=function: 3 in itertools.chain(*each.batches()))
+        assert list(itertools.chain(*function.batches())) == expected
 
 
 def test_shards_are_read_to_their_end_before_those_that_they_became(make: Any) -> None:
@@ -296,16 +295,16 @@ def test_a_failing_shard_holds_up_no_other(make: Any) -> None:
     function.put(0, hash_key=0)
     function.events(2)
     function.put(1, 2, hash_key=2**127)
-    wait(lambda: [1, 2] in function.batches(), 5)
+    wait(lambda: [1, 2] in function.batches())
 
 
 def test_a_slow_shard_holds_up_no_other(make: Any) -> None:
-    function = make("if 0 in numbers: time.sleep(4)", shards=2)
+    function = make("if 0 in numbers: time.sleep(9)", shards=2)
     function.map()
     function.put(0, hash_key=0)
     function.events(1)
     function.put(1, hash_key=2**127)
-    wait(lambda: [1] in function.batches(), 3)
+    wait(lambda: [1] in function.batches(), 8)
 
 
 def test_filters_choose_records_and_fill_the_batch(make: Any) -> None:
@@ -423,7 +422,7 @@ RECORDS = [{"kinesis": {"sequenceNumber": str(number)}} for number in range(10, 
         ({}, 5),
         ({"batchItemFailures": None}, 5),
         ({"batchItemFailures": []}, 5),
-        ({"batchItemFailures": [{"itemIdentifier": "13"}, {"itemIdentifier": "12"}]}, 2),
+        ({"batchItemFailures": [{"itemIdentifier": id} for id in ("13", "12", "14")]}, 2),
         ({"batchItemFailures": [{"itemIdentifier": "10"}]}, 0),
         ({"batchItemFailures": [{"itemIdentifier": ""}]}, 0),
         ({"batchItemFailures": [{"itemIdentifier": None}]}, 0),
@@ -700,6 +699,7 @@ def test_a_start_in_time_is_told(make: Any) -> None:
         {"StartingPositionTimestamp": 1},
         {"EventSourceArn": "arn:aws:kinesis:us-east-1:000000000000:stream/none"},
         {"FilterCriteria": {"Filters": [{"Pattern": "{"}]}},
+        {"FilterCriteria": {"Filters": [{"Pattern": '{"data": {"a": [{"wildcard": "*"}]}}'}]}},
         {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:s3:::bucket"}}},
     ],
     ids=lambda settings: next(iter(settings)),
