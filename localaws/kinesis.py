@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 import time
 from array import array
 from bisect import bisect_left, bisect_right
@@ -22,7 +23,10 @@ from urllib.parse import quote
 import orjson
 
 Record = dict[str, Any]
-_CLOSED = "ending_sequence_number"
+#: The member of a shard that only a closed one has.
+CLOSED = "ending_sequence_number"
+#: While it is held, a stream's shards are whole: a reshard takes some away for a moment.
+_resharding = threading.Lock()
 
 
 class Records(Sequence[Record]):
@@ -37,7 +41,7 @@ class Records(Sequence[Record]):
                 if line.endswith(b"\n"):
                     self._ends.append(self._ends[-1] + len(line))
         os.truncate(path, self._ends[-1])  # the line a kill cut off
-        del self._ends[: bisect_left(self, oldest, key=_arrival)]
+        del self._ends[: first_at(self, oldest)]
 
     def append(self, record: Record) -> None:
         """Write the record; it survives a kill when this returns."""
@@ -95,7 +99,7 @@ def install(folder: Path) -> None:
     def route_to_shard(hash_key: int, stream: dict[str, Any]) -> str:
         for id, shard in stream["shards"].items():
             ends = int(shard["starting_hash_key"]), int(shard["ending_hash_key"])
-            if _CLOSED not in shard and ends[0] <= hash_key <= ends[1]:
+            if CLOSED not in shard and ends[0] <= hash_key <= ends[1]:
                 keep_on_disk(stream, id, shard)
                 return id
         raise ValueError(f"no open shard of {stream['StreamName']} takes the hash key {hash_key}")
@@ -108,8 +112,8 @@ def install(folder: Path) -> None:
 
     def shard_out(id: str, shard: dict[str, Any]) -> dict[str, Any]:
         answer = describe_shard(id, shard)
-        if _CLOSED in shard:
-            answer["SequenceNumberRange"]["EndingSequenceNumber"] = shard[_CLOSED]
+        if CLOSED in shard:
+            answer["SequenceNumberRange"]["EndingSequenceNumber"] = shard[CLOSED]
         return answer
 
     @contextlib.contextmanager
@@ -120,19 +124,19 @@ def install(folder: Path) -> None:
             yield
             return
         before = stream["shards"]
-        stream["shards"] = {id: shard for id, shard in before.items() if _CLOSED not in shard}
+        stream["shards"] = {id: shard for id, shard in before.items() if CLOSED not in shard}
         yield
         after = stream["shards"]
         if any(id in before and shard is not before[id] for id, shard in after.items()):
             first = max(int(id.rpartition("-")[2]) for id in before) + 1  # ids are never reused
             after = {f"shardId-{first + n:012}": shard for n, shard in enumerate(after.values())}
-        ending = {_CLOSED: kinesis._next_sequence_number()}
+        ending = {CLOSED: kinesis._next_sequence_number()}
         gone = {id: ending | shard for id, shard in before.items() if id not in after}
         stream["shards"] = gone | after
 
     def on_open_shards(action: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def answer(data: Any) -> Any:
-            with open_shards(data):
+            with _resharding, open_shards(data):
                 return action(data)
 
         return answer
@@ -147,6 +151,22 @@ def install(folder: Path) -> None:
     kinesis._expire_records = lambda stream: None
 
 
+def shards(stream: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The shards of MiniStack's `stream` by their ids, for a thread that is not MiniStack's own."""
+    with _resharding:
+        return dict(stream["shards"])
+
+
+def first_after(records: Sequence[Record], sequence: str) -> int:
+    """The place of the first record behind that sequence number, without reading every record."""
+    return bisect_right(records, sequence, key=_sequence)
+
+
+def first_at(records: Sequence[Record], time: float) -> int:
+    """The place of the first record put at that time or later, without reading every record."""
+    return bisect_left(records, time, key=arrival)
+
+
 def _start_position(
     records: Sequence[Record], kind: str, sequence: str, time: object
 ) -> int | None:
@@ -159,15 +179,16 @@ def _start_position(
         case "AT_SEQUENCE_NUMBER":
             return bisect_left(records, sequence, key=_sequence)
         case "AFTER_SEQUENCE_NUMBER":
-            return bisect_right(records, sequence, key=_sequence)
+            return first_after(records, sequence)
         case "AT_TIMESTAMP":
-            return bisect_left(records, float(str(time)), key=_arrival)
+            return first_at(records, float(str(time)))
     return None
+
+
+def arrival(record: Record) -> float:
+    """When the record was put, in epoch seconds."""
+    return record["ApproximateArrivalTimestamp"]
 
 
 def _sequence(record: Record) -> str:
     return record["SequenceNumber"]
-
-
-def _arrival(record: Record) -> float:
-    return record["ApproximateArrivalTimestamp"]

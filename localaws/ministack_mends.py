@@ -1,5 +1,7 @@
 """What MiniStack forgets of what it was told, so that Terraform would see a change at every plan.
 
+And whose calls a function makes, which the access trail must be able to say.
+
 Each mend wraps one of its functions and goes when MiniStack's own answer is whole; the tests of
 test_ministack_mends.py say for each what AWS answers.
 """
@@ -20,6 +22,7 @@ def install() -> None:
     _mend_alarms()
     _mend_endpoints()
     _mend_flow_logs()
+    _mend_function_credentials()
     _mend_log_keys()
     _mend_prefix_list_rules()
     _mend_streams()
@@ -156,6 +159,29 @@ def _mend_flow_logs() -> None:
 
     ec2._ACTION_MAP["CreateFlowLogs"] = create_flow_logs
     ec2._ACTION_MAP["DescribeFlowLogs"] = describe_flow_logs
+
+
+def _mend_function_credentials() -> None:
+    """A function's access key: its role's name, which the access trail takes for who calls.
+
+    MiniStack gives it the account's number, by which it tells accounts apart; that stays so for
+    every account but the one that any other key belongs to.
+    """
+    from ministack.core import lambda_runtime
+    from ministack.core.responses import get_account_id
+    from ministack.services import lambda_svc
+
+    own, credentials = get_account_id(), lambda_runtime.execution_credentials
+
+    def execution_credentials(config: dict[str, Any]) -> dict[str, str]:
+        found: dict[str, str] = credentials(config)
+        role = config.get("Role", "").rpartition("/")[2]
+        if role and found["AWS_ACCESS_KEY_ID"] == own:
+            found["AWS_ACCESS_KEY_ID"] = role
+        return found
+
+    lambda_runtime.execution_credentials = execution_credentials
+    lambda_svc.execution_credentials = execution_credentials
 
 
 def _mend_log_keys() -> None:

@@ -61,6 +61,8 @@ class Gateway:
         self._context = context
         self._ministack = ministack
         self._services = {service.scope: service for service in services}
+        for service in self._services.values():
+            service.install()
         # An action may call back into this process (Athena reads the catalog), so the pool is
         # far larger than the number of nested calls in flight.
         self._workers = ThreadPoolExecutor(64, thread_name_prefix="localaws")

@@ -121,6 +121,9 @@ class Service:
     def __init__(self, context: Context) -> None:
         self.context = context
 
+    def install(self) -> None:
+        """Called before MiniStack starts: what takes the place of parts of it goes in here."""
+
     def start(self) -> None:
         """Called once the process answers on its port (clients work)."""
 
