@@ -20,6 +20,7 @@ def install() -> None:
     _mend_alarms()
     _mend_endpoints()
     _mend_flow_logs()
+    _mend_function_credentials()
     _mend_log_keys()
     _mend_prefix_list_rules()
     _mend_streams()
@@ -156,6 +157,20 @@ def _mend_flow_logs() -> None:
 
     ec2._ACTION_MAP["CreateFlowLogs"] = create_flow_logs
     ec2._ACTION_MAP["DescribeFlowLogs"] = describe_flow_logs
+
+
+def _mend_function_credentials() -> None:
+    """A function calls in the name of its role, which the trail takes from the access key."""
+    from ministack.core import lambda_runtime
+
+    def execution_credentials(config: Mapping[str, Any]) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": config.get("Role", "").rpartition("/")[2] or "no-role",
+            "AWS_SECRET_ACCESS_KEY": "localaws",
+            "AWS_SESSION_TOKEN": "",
+        }
+
+    lambda_runtime.execution_credentials = execution_credentials
 
 
 def _mend_log_keys() -> None:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import orjson
 import uvicorn
 
-from localaws import kinesis, ministack_mends
+from localaws import embedded_metrics, kinesis, lambda_runtime, ministack_mends
 from localaws.service import AwsError, Context, Service
 from localaws.trail import INTERNAL, acting_as, signer
 
@@ -44,6 +44,8 @@ SAVE_INTERVAL_SECONDS = 0.5
 TERRAFORM_LATENCY_SECONDS = 0.005
 
 _READS = ("Get", "List", "Describe", "BatchGet", "Search", "Filter")
+#: What a request to one service changes in others: a topic's messages lie in its queues.
+_ALSO_CHANGED = {"sns": ("sqs",)}
 
 
 class Gateway:
@@ -58,13 +60,14 @@ class Gateway:
 
         ministack_mends.install()
         kinesis.install(context.home / "kinesis")
+        embedded_metrics.install(context)
+        lambda_runtime.install(context)
         self._context = context
         self._ministack = ministack
         self._services = {service.scope: service for service in services}
         # An action may call back into this process (Athena reads the catalog), so the pool is
         # far larger than the number of nested calls in flight.
         self._workers = ThreadPoolExecutor(64, thread_name_prefix="localaws")
-        self._unsaved: set[str] = set()
         self._stopping = asyncio.Event()
         self._ready = False
 
@@ -115,7 +118,7 @@ class Gateway:
                 )
             await self._ministack.app(scope, receive, send)
             if _may_change_state(name, action, scope):
-                self._unsaved.add(name)
+                self._context.unsaved |= {name, *_ALSO_CHANGED.get(name, ())}
             return
         try:
             body = await _read(receive)
@@ -160,6 +163,7 @@ class Gateway:
                 self._stopping.set()
                 if saver:
                     await saver
+                await asyncio.to_thread(self._tell_saved)
             return message
 
         await self._ministack.app(scope, stopping, started)
@@ -183,7 +187,8 @@ class Gateway:
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
-            unsaved, self._unsaved = self._unsaved, set()
+            unsaved = set(self._context.unsaved)
+            self._context.unsaved -= unsaved
             started = time.perf_counter()
             try:
                 await asyncio.to_thread(self._context.trail.flush)
@@ -194,9 +199,14 @@ class Gateway:
                     await self._save(self._ministack.SERVICE_NAME_ALIASES.get(name, name))
                 except Exception as error:  # MiniStack's threads may change what is copied
                     log.warning("the state of %s will be saved again: %s", name, error)
-                    self._unsaved.add(name)
+                    self._context.unsaved.add(name)
+            await asyncio.to_thread(self._tell_saved)
             # A large state takes long to copy, and nothing is answered meanwhile.
             pause = max(SAVE_INTERVAL_SECONDS, 5 * (time.perf_counter() - started))
+
+    def _tell_saved(self) -> None:
+        for service in self._services.values():
+            service.saved()
 
     async def _save(self, name: str) -> None:
         entry = self._ministack.SERVICE_REGISTRY.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from localaws.athena import Athena
+from localaws.event_targets import EventTargets
 from localaws.firehose import Firehose
 from localaws.glue import Glue
 from localaws.redshift_data import RedshiftData
@@ -16,6 +17,7 @@ def all_services(context: Context) -> list[Service]:
         service(context)
         for service in (
             Athena,
+            EventTargets,
             Firehose,
             Glue,
             RedshiftServerless,
