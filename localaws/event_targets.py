@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from localaws import resource_policy, service_metrics
 from localaws.service import Context, Service, now
 from localaws.trail import acting_as
 
@@ -435,20 +436,7 @@ def _admit_to_function(arn: str, rule: str) -> None:
 
 def _admit(action: str, arn: str, policy: Any, rule: str) -> None:
     """Raise Undelivered unless the resource's policy lets EventBridge act for the rule."""
-    from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
-
-    region, account = rule.split(":")[3:5]
-    caller = EvalContext(
-        principal_arn="*",
-        principal_type="Service",
-        principal_account="",
-        action=action,
-        resource_arn=arn,
-        region=region,
-        service_context={"aws:sourcearn": rule, "aws:sourceaccount": account},
-    )
-    found = evaluate_resource_policy(policy or {}, caller, service="events.amazonaws.com")
-    if found.decision != "Allow":
+    if not resource_policy.admits(policy, "events.amazonaws.com", action, arn, rule):
         raise Undelivered(
             "NO_PERMISSIONS",
             f"events.amazonaws.com is not authorized to perform: {action} on resource: {arn} "
@@ -492,8 +480,6 @@ def _pause(attempts: int) -> float:
 
 
 def _count(rule: str, metric: str) -> None:
-    from ministack.services import cloudwatch
-
     bus, _, name = rule.partition(":rule/")[2].rpartition("/")
     dimensions = {"EventBusName": bus, "RuleName": name} if bus else {"RuleName": name}
-    cloudwatch.record_metric("AWS/Events", metric, 1, "Count", dimensions)
+    service_metrics.add("AWS/Events", dimensions, **{metric: (1, "Count")})

@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from localaws import lambda_worker
+from localaws import lambda_worker, service_metrics
 from localaws.service import Context, now
 
 Record = dict[str, Any]
@@ -186,29 +186,11 @@ def _write_log(context: Context, config: Record, stream: str, lines: list[str]) 
 
 
 def _count(name: str, milliseconds: float, is_error: bool) -> None:
-    """Add one invocation to AWS/Lambda, a minute's equal values in one point."""
-    from ministack.services import cloudwatch
-
-    dimensions, minute = {"FunctionName": name}, time.time() // 60 * 60
-    for metric, value, unit in (
-        ("Invocations", 1.0, "Count"),
-        ("Errors", float(is_error), "Count"),
-        ("Throttles", 0.0, "Count"),
-        ("Duration", float(f"{milliseconds:.2g}"), "Milliseconds"),
-    ):
-        key = ("AWS/Lambda", metric, cloudwatch._dims_key(dimensions))
-        points = cloudwatch._metric_bucket(key)
-        for point in reversed(points):
-            if point["Timestamp"] != minute:
-                points.append(_point(minute, value, unit, dimensions))
-                break
-            if point["Value"] == value and "Count" in point:
-                point["Count"] += 1
-                break
-        else:
-            points.append(_point(minute, value, unit, dimensions))
-
-
-def _point(minute: float, value: float, unit: str, dimensions: Record) -> Record:
-    point = {"Timestamp": minute, "Value": value, "Unit": unit, "Count": 1.0}
-    return point | {"Dimensions": dimensions}
+    service_metrics.add(
+        "AWS/Lambda",
+        {"FunctionName": name},
+        Invocations=(1, "Count"),
+        Errors=(is_error, "Count"),
+        Throttles=(0, "Count"),
+        Duration=(milliseconds, "Milliseconds"),
+    )

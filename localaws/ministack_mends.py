@@ -22,6 +22,7 @@ def install() -> None:
     _mend_flow_logs()
     _mend_function_credentials()
     _mend_log_keys()
+    _mend_metric_dimensions()
     _mend_prefix_list_rules()
     _mend_streams()
 
@@ -196,6 +197,18 @@ def _mend_log_keys() -> None:
         return cloudwatch_logs.json_response({})
 
     cloudwatch_logs.handle_request = handle_request
+
+
+def _mend_metric_dimensions() -> None:
+    """A metric without dimensions is one metric, not all of its name together."""
+    from ministack.services import cloudwatch
+
+    class Dimensions(dict[str, str]):
+        def __bool__(self) -> bool:
+            return True  # MiniStack takes what is false for "any"
+
+    from_list = cloudwatch._dims_from_list
+    cloudwatch._dims_from_list = lambda given: Dimensions(from_list(given))
 
 
 def _mend_prefix_list_rules() -> None:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import orjson
 import uvicorn
 
-from localaws import embedded_metrics, kinesis, lambda_runtime, ministack_mends
+from localaws import api_gateway, embedded_metrics, kinesis, lambda_runtime, ministack_mends
 from localaws.service import AwsError, Context, Service
 from localaws.trail import INTERNAL, acting_as, signer
 
@@ -60,6 +60,7 @@ class Gateway:
 
         ministack_mends.install()
         kinesis.install(context.home / "kinesis")
+        api_gateway.install()
         embedded_metrics.install(context)
         lambda_runtime.install(context)
         self._context = context
@@ -235,6 +236,8 @@ def _write_state(key: str, state: Any) -> None:
 def _may_change_state(name: str, action: str, scope: Scope) -> bool:
     if name == "s3":  # objects are on disk already; what a bucket is must be saved
         return scope["method"] in ("PUT", "DELETE", "POST") and "/" not in scope["path"].strip("/")
+    if scope["path"].endswith("/invocations"):  # of a function
+        return False
     if not action:  # a REST service, or a form whose action is in the body
         return bool(name) and scope["method"] not in ("GET", "HEAD")
     return bool(name) and not action.startswith(_READS)
