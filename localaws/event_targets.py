@@ -90,6 +90,7 @@ class EventTargets(Service):
                 invoke_target(target, event, rule, view)
 
         eventbridge._invoke_target = invoke
+        eventbridge._SCHEDULER_TICK_INTERVAL = 1  # else a schedule is up to 10 s late
         lambda_svc.invoke_async_with_retry = self.invoke_later
         for id in self._pending:
             self._schedule(id, 0)

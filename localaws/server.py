@@ -23,7 +23,14 @@ from urllib.parse import urlsplit
 import orjson
 import uvicorn
 
-from localaws import api_gateway, embedded_metrics, kinesis, lambda_runtime, ministack_mends
+from localaws import (
+    api_gateway,
+    api_patches,
+    embedded_metrics,
+    kinesis,
+    lambda_runtime,
+    ministack_mends,
+)
 from localaws.service import AwsError, Context, Service
 from localaws.trail import INTERNAL, acting_as, signer
 
@@ -61,6 +68,7 @@ class Gateway:
         ministack_mends.install()
         kinesis.install(context.home / "kinesis")
         api_gateway.install()
+        api_patches.install()
         embedded_metrics.install(context)
         lambda_runtime.install(context)
         self._context = context
