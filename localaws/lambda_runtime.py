@@ -10,9 +10,12 @@ the process of a handler that raised.
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from localaws import lambda_worker, service_metrics
@@ -47,6 +50,13 @@ def install(context: Context) -> None:
         if throttle:  # what ran is counted where it ran
             emit(name, duration_ms, error, throttle)
 
+    # A process's files lie here, not in the machine's folder for such: a kill leaves them behind.
+    folder = context.home / "functions"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    lambda_runtime.tempfile = SimpleNamespace(
+        mkdtemp=lambda prefix: tempfile.mkdtemp(prefix=prefix, dir=folder)
+    )
     lambda_svc._execute_function_dispatch = execute
     lambda_svc._emit_lambda_metrics = emit_metrics
     lambda_runtime._detect_runtime_binary = detect_runtime_binary
