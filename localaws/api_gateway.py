@@ -21,7 +21,6 @@ _RESPONSE = {"statusCode", "headers", "multiValueHeaders", "body", "isBase64Enco
 _ERROR_TYPES = {
     "INVALID_API_KEY": "ForbiddenException",
     "QUOTA_EXCEEDED": "LimitExceededException",
-    "THROTTLED": "TooManyRequestsException",
 }
 _FAILED = "Internal server error"
 
@@ -89,7 +88,6 @@ def install() -> None:
         status, headers, body = render(error, request)
         if getattr(error, "status", None):  # one type stands for several statuses
             status = error.status
-            headers.setdefault("x-amzn-ErrorType", "InternalServerErrorException")
         return status, headers, body
 
     def build_event(*parts: Any, **more: Any) -> Any:

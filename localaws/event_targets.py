@@ -45,7 +45,7 @@ _FUNCTION_RETRIES, _FUNCTION_AGE_SECONDS = 2, 6 * 3600
 _WORKERS = 8
 #: What an API destination answers that is worth another attempt, beside every 5xx.
 _TRANSIENT_STATUS = (401, 407, 409, 429)
-_MISSING = ("NotFound", "NotFoundException", "QueueDoesNotExist", "ResourceNotFoundException")
+_MISSING = ("NonExistentQueue", "NotFound", "QueueDoesNotExist")
 
 
 class Undelivered(Exception):
