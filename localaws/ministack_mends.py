@@ -20,10 +20,15 @@ Parameters = Mapping[str, Any]
 def install() -> None:
     """Put the mends into MiniStack's modules. Call it before it serves."""
     _mend_alarms()
+    _mend_api_keys()
+    _mend_api_stages()
+    _mend_dead_letters()
     _mend_endpoints()
     _mend_flow_logs()
     _mend_function_credentials()
+    _mend_invoke_configs()
     _mend_log_keys()
+    _mend_metric_dimensions()
     _mend_prefix_list_rules()
     _mend_streams()
 
@@ -57,6 +62,37 @@ def _mend_alarms() -> None:
     cloudwatch._describe_alarms = describe_alarms
 
 
+def _mend_api_keys() -> None:
+    """An API key whose value is left to AWS is sent with an empty one, a disabled one without."""
+    from ministack.services import apigateway_v1
+
+    create = apigateway_v1._create_api_key
+
+    def create_api_key(data: dict[str, Any]) -> Any:
+        given = {"enabled": False} | data
+        if not given.get("value"):
+            given.pop("value", None)
+        return create(given)
+
+    apigateway_v1._create_api_key = create_api_key
+
+
+def _mend_api_stages() -> None:
+    """A REST API's stage without access logs has no settings of them, not empty ones."""
+    from ministack.services import apigateway_v1
+
+    get = apigateway_v1._get_stage
+
+    def get_stage(api: str, name: str) -> Any:
+        status, headers, body = get(api, name)
+        stage = json.loads(body)
+        if stage.get("accessLogSettings") == {}:
+            del stage["accessLogSettings"]
+        return status, headers, json.dumps(stage).encode()
+
+    apigateway_v1._get_stage = get_stage
+
+
 def _members(params: Parameters, name: str) -> Iterator[str]:
     number = 1
     while value := params.get(f"{name}.member.{number}"):
@@ -81,6 +117,21 @@ def _time(key: str, value: Any) -> Any:
     if key.endswith("Timestamp") and isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC).isoformat()
     return value
+
+
+def _mend_dead_letters() -> None:
+    """A function's dead-letter queue is taken away by an empty name."""
+    from ministack.services import lambda_svc
+
+    update = lambda_svc._update_config
+
+    def update_config(name: str, data: dict[str, Any]) -> Any:
+        answer = update(name, data)
+        if answer[0] == 200 and data.get("DeadLetterConfig") == {"TargetArn": ""}:
+            del lambda_svc._functions[name]["config"]["DeadLetterConfig"]
+        return answer
+
+    lambda_svc._update_config = update_config
 
 
 def _mend_endpoints() -> None:
@@ -184,6 +235,25 @@ def _mend_function_credentials() -> None:
     lambda_svc.execution_credentials = execution_credentials
 
 
+def _mend_invoke_configs() -> None:
+    """A function's settings for asynchronous invocations that were not given are not told."""
+    from ministack.services import lambda_svc
+
+    put = lambda_svc._put_event_invoke_config
+
+    def put_event_invoke_config(name: str, qualifier: str | None, data: dict[str, Any]) -> Any:
+        answer = put(name, qualifier, data)
+        if answer[0] != 200:
+            return answer
+        config = lambda_svc._event_invoke_config(lambda_svc._functions[name], qualifier)
+        for member in ("MaximumEventAgeInSeconds", "MaximumRetryAttempts"):
+            if data.get(member) is None:
+                config.pop(member, None)
+        return lambda_svc.json_response(config)
+
+    lambda_svc._put_event_invoke_config = put_event_invoke_config
+
+
 def _mend_log_keys() -> None:
     """A log group's key that comes, or goes, after the group was made."""
     from ministack.services import cloudwatch_logs
@@ -207,6 +277,18 @@ def _mend_log_keys() -> None:
         return cloudwatch_logs.json_response({})
 
     cloudwatch_logs.handle_request = handle_request
+
+
+def _mend_metric_dimensions() -> None:
+    """A metric without dimensions is one metric, not all of its name together."""
+    from ministack.services import cloudwatch
+
+    class Dimensions(dict[str, str]):
+        def __bool__(self) -> bool:
+            return True  # MiniStack takes what is false for "any"
+
+    from_list = cloudwatch._dims_from_list
+    cloudwatch._dims_from_list = lambda given: Dimensions(from_list(given))
 
 
 def _mend_prefix_list_rules() -> None:

@@ -23,7 +23,14 @@ from urllib.parse import urlsplit
 import orjson
 import uvicorn
 
-from localaws import kinesis, ministack_mends
+from localaws import (
+    api_gateway,
+    api_patches,
+    embedded_metrics,
+    kinesis,
+    lambda_runtime,
+    ministack_mends,
+)
 from localaws.service import AwsError, Context, Service
 from localaws.trail import INTERNAL, acting_as, signer
 
@@ -44,6 +51,8 @@ SAVE_INTERVAL_SECONDS = 0.5
 TERRAFORM_LATENCY_SECONDS = 0.005
 
 _READS = ("Get", "List", "Describe", "BatchGet", "Search", "Filter")
+#: What a request to one service changes in others: a topic's messages lie in its queues.
+_ALSO_CHANGED = {"sns": ("sqs",)}
 
 
 class Gateway:
@@ -58,6 +67,10 @@ class Gateway:
 
         ministack_mends.install()
         kinesis.install(context.home / "kinesis")
+        api_gateway.install()
+        api_patches.install()
+        embedded_metrics.install(context)
+        lambda_runtime.install(context)
         self._context = context
         self._ministack = ministack
         self._services = {service.scope: service for service in services}
@@ -66,7 +79,6 @@ class Gateway:
         # An action may call back into this process (Athena reads the catalog), so the pool is
         # far larger than the number of nested calls in flight.
         self._workers = ThreadPoolExecutor(64, thread_name_prefix="localaws")
-        self._unsaved: set[str] = set()
         self._stopping = asyncio.Event()
         self._ready = False
 
@@ -117,7 +129,7 @@ class Gateway:
                 )
             await self._ministack.app(scope, receive, send)
             if _may_change_state(name, action, scope):
-                self._unsaved.add(name)
+                self._context.unsaved |= {name, *_ALSO_CHANGED.get(name, ())}
             return
         try:
             body = await _read(receive)
@@ -162,6 +174,7 @@ class Gateway:
                 self._stopping.set()
                 if saver:
                     await saver
+                await asyncio.to_thread(self._tell_saved)
             return message
 
         await self._ministack.app(scope, stopping, started)
@@ -185,7 +198,8 @@ class Gateway:
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
-            unsaved, self._unsaved = self._unsaved, set()
+            unsaved = set(self._context.unsaved)
+            self._context.unsaved -= unsaved
             started = time.perf_counter()
             try:
                 await asyncio.to_thread(self._context.trail.flush)
@@ -196,9 +210,14 @@ class Gateway:
                     await self._save(self._ministack.SERVICE_NAME_ALIASES.get(name, name))
                 except Exception as error:  # MiniStack's threads may change what is copied
                     log.warning("the state of %s will be saved again: %s", name, error)
-                    self._unsaved.add(name)
+                    self._context.unsaved.add(name)
+            await asyncio.to_thread(self._tell_saved)
             # A large state takes long to copy, and nothing is answered meanwhile.
             pause = max(SAVE_INTERVAL_SECONDS, 5 * (time.perf_counter() - started))
+
+    def _tell_saved(self) -> None:
+        for service in self._services.values():
+            service.saved()
 
     async def _save(self, name: str) -> None:
         entry = self._ministack.SERVICE_REGISTRY.get(name)
@@ -227,6 +246,8 @@ def _write_state(key: str, state: Any) -> None:
 def _may_change_state(name: str, action: str, scope: Scope) -> bool:
     if name == "s3":  # objects are on disk already; what a bucket is must be saved
         return scope["method"] in ("PUT", "DELETE", "POST") and "/" not in scope["path"].strip("/")
+    if scope["path"].endswith("/invocations"):  # of a function
+        return False
     if not action:  # a REST service, or a form whose action is in the body
         return bool(name) and scope["method"] not in ("GET", "HEAD")
     return bool(name) and not action.startswith(_READS)

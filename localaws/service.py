@@ -44,6 +44,7 @@ class Context:
         endpoint: the address of this very process; clients made here call back into it.
         state: small durable records (a restart or a kill keeps them).
         trail: who used which permission.
+        unsaved: services of MiniStack whose state has changed since it was copied to disk.
     """
 
     home: Path
@@ -52,6 +53,7 @@ class Context:
     account: str = "000000000000"
     state: State = field(init=False)
     trail: trail.Trail = field(init=False)
+    unsaved: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
@@ -129,6 +131,9 @@ class Service:
 
     def stop(self) -> None:
         """Called before the process ends; must return within a few seconds."""
+
+    def saved(self) -> None:
+        """Called each time after MiniStack's state was copied to disk."""
 
 
 def now() -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from localaws.athena import Athena
 from localaws.event_sources import EventSources
+from localaws.event_targets import EventTargets
 from localaws.firehose import Firehose
 from localaws.glue import Glue
 from localaws.redshift_data import RedshiftData
@@ -18,6 +19,7 @@ def all_services(context: Context) -> list[Service]:
         for service in (
             Athena,
             EventSources,
+            EventTargets,
             Firehose,
             Glue,
             RedshiftServerless,

@@ -7,12 +7,14 @@ import json
 import urllib.request
 import uuid
 import zipfile
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.conftest import EmbeddedAws
+from tests.localaws.lambdas import ROLE, make_function, make_queue, zipped
 
 
 @pytest.fixture
@@ -190,3 +192,141 @@ def test_a_stream_keeps_the_tags_and_metrics_it_is_given(aws: EmbeddedAws) -> No
         (kinesis.describe_stream_summary(StreamName=name), "StreamDescriptionSummary"),
     ):
         assert answer[member]["EnhancedMonitoring"] == [{"ShardLevelMetrics": ["IncomingBytes"]}]
+
+
+def test_a_metric_without_dimensions_is_not_the_sum_of_all(aws: EmbeddedAws) -> None:
+    cloudwatch, namespace = aws.client("cloudwatch"), f"space-{uuid.uuid4().hex[:8]}"
+    of_shop = {"MetricName": "hits", "Value": 5, "Dimensions": [{"Name": "site", "Value": "shop"}]}
+    for datum in ({"MetricName": "hits", "Value": 2}, of_shop):
+        cloudwatch.put_metric_data(Namespace=namespace, MetricData=[datum])
+    now = datetime.now(UTC)
+    (point,) = cloudwatch.get_metric_statistics(
+        Namespace=namespace,
+        MetricName="hits",
+        StartTime=now - timedelta(minutes=5),
+        EndTime=now + timedelta(minutes=5),
+        Period=3600,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    assert point["Sum"] == 2
+
+
+def test_an_api_key_is_made_as_terraform_asks_and_can_be_switched_off(aws: EmbeddedAws) -> None:
+    gateway = aws.client("apigateway")
+    made = gateway.create_api_key(name="site", value="", enabled=True)
+    assert len(made["value"]) >= 20
+    gateway.update_api_key(
+        apiKey=made["id"],
+        patchOperations=[{"op": "replace", "path": "/enabled", "value": "false"}],
+    )
+    assert gateway.get_api_key(apiKey=made["id"])["enabled"] is False
+    assert gateway.create_api_key(name="other")["enabled"] is False
+
+
+def test_a_stage_without_access_logs_has_no_settings_of_them(aws: EmbeddedAws) -> None:
+    gateway = aws.client("apigateway")
+    api = gateway.create_rest_api(name="any")["id"]
+    deployment = gateway.create_deployment(restApiId=api)["id"]
+    gateway.create_stage(restApiId=api, stageName="live", deploymentId=deployment)
+    assert "accessLogSettings" not in gateway.get_stage(restApiId=api, stageName="live")
+
+
+def test_a_rest_api_is_patched_in_the_types_of_its_members(aws: EmbeddedAws) -> None:
+    gateway = aws.client("apigateway")
+    api = gateway.create_rest_api(name="any", binaryMediaTypes=["*/*", "image/png"])["id"]
+    gateway.update_rest_api(
+        restApiId=api,
+        patchOperations=[
+            {"op": "add", "path": "/binaryMediaTypes/application~1json"},
+            {"op": "remove", "path": "/binaryMediaTypes/*~1*"},
+            {"op": "replace", "path": "/minimumCompressionSize", "value": "1024"},
+        ],
+    )
+    found = gateway.get_rest_api(restApiId=api)
+    assert found["binaryMediaTypes"] == ["image/png", "application/json"]
+    assert found["minimumCompressionSize"] == 1024
+    (root,) = gateway.get_resources(restApiId=api)["items"]
+    place = {"restApiId": api, "resourceId": root["id"], "httpMethod": "POST"}
+    gateway.put_method(**place, authorizationType="NONE", apiKeyRequired=True)
+    gateway.put_integration(**place, type="MOCK", timeoutInMillis=5000)
+    gateway.update_method(
+        **place,
+        patchOperations=[
+            {"op": "replace", "path": "/apiKeyRequired", "value": "false"},
+            {"op": "add", "path": "/requestParameters/method.request.header.a", "value": "true"},
+        ],
+    )
+    gateway.update_integration(
+        **place, patchOperations=[{"op": "replace", "path": "/timeoutInMillis", "value": "6000"}]
+    )
+    method = gateway.get_method(**place)
+    assert method["apiKeyRequired"] is False
+    assert method["requestParameters"] == {"method.request.header.a": True}
+    assert method["methodIntegration"]["timeoutInMillis"] == 6000
+
+
+def test_a_usage_plan_gets_and_loses_stages_and_limits(aws: EmbeddedAws) -> None:
+    gateway = aws.client("apigateway")
+    plan = gateway.create_usage_plan(
+        name="sites",
+        apiStages=[{"apiId": "a", "stage": "old"}, {"apiId": "a", "stage": "live"}],
+        quota={"limit": 10, "period": "DAY"},
+    )["id"]
+    limits = "/apiStages/a:live/throttle/~1collect~1POST"
+    gateway.update_usage_plan(
+        usagePlanId=plan,
+        patchOperations=[
+            {"op": "remove", "path": "/apiStages", "value": "a:old"},
+            {"op": "add", "path": "/apiStages", "value": "b:live"},
+            {"op": "replace", "path": f"{limits}/rateLimit", "value": "2.5"},
+            {"op": "replace", "path": f"{limits}/burstLimit", "value": "5"},
+            {"op": "replace", "path": "/throttle/rateLimit", "value": "50"},
+            {"op": "remove", "path": "/quota"},
+        ],
+    )
+    found = gateway.get_usage_plan(usagePlanId=plan)
+    assert found["apiStages"] == [
+        {
+            "apiId": "a",
+            "stage": "live",
+            "throttle": {"/collect/POST": {"rateLimit": 2.5, "burstLimit": 5}},
+        },
+        {"apiId": "b", "stage": "live"},
+    ]
+    assert found["throttle"] == {"rateLimit": 50}
+    assert "quota" not in found
+
+
+def test_what_a_function_was_not_given_is_not_told(aws: EmbeddedAws) -> None:
+    client = aws.client("lambda")
+    _, queue = make_queue(aws, admits="")
+    function = make_function(
+        aws, "def handler(event, context): pass", DeadLetterConfig={"TargetArn": queue}
+    )
+    client.put_function_event_invoke_config(FunctionName=function, MaximumRetryAttempts=0)
+    config = client.get_function_event_invoke_config(FunctionName=function)
+    assert (config["MaximumRetryAttempts"], "MaximumEventAgeInSeconds" in config) == (0, False)
+    client.update_function_configuration(FunctionName=function, DeadLetterConfig={"TargetArn": ""})
+    assert "DeadLetterConfig" not in client.get_function_configuration(FunctionName=function)
+
+
+def test_new_code_replaces_the_process_that_runs_the_old(aws: EmbeddedAws, bucket: str) -> None:
+    """A package with libraries at its top level, by way of S3, as Terraform brings it."""
+
+    def package(version: int) -> dict[str, str]:
+        source = "import lib.core\ndef handler(event, context): return lib.core.VERSION"
+        body = zipped(main=source, lib__core=f"VERSION = {version}")
+        aws.client("s3").put_object(Bucket=bucket, Key=f"{version}.zip", Body=body)
+        return {"S3Bucket": bucket, "S3Key": f"{version}.zip"}
+
+    client = aws.client("lambda")
+    name = client.create_function(
+        FunctionName=f"function-{uuid.uuid4().hex[:8]}",
+        Role=ROLE,
+        Runtime="python3.12",
+        Handler="main.handler",
+        Code=package(1),
+    )["FunctionName"]
+    assert client.invoke(FunctionName=name)["Payload"].read() == b"1"
+    client.update_function_code(FunctionName=name, **package(2))
+    assert client.invoke(FunctionName=name)["Payload"].read() == b"2"
