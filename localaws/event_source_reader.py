@@ -519,13 +519,10 @@ class Reader(threading.Thread):
         result = lambda_svc._execute_function(function, event)
         if result.get("throttle"):
             return None
-        name, took = config["FunctionName"], (time.time() - started) * 1000
-        lambda_svc._emit_lambda_metrics(name, took, bool(result.get("error")), throttle=False)
         if records:
             age = (started - _arrival(records[-1])) * 1000
-            cloudwatch.record_metric(
-                "AWS/Lambda", "IteratorAge", age, "Milliseconds", {"FunctionName": name}
-            )
+            name = {"FunctionName": config["FunctionName"]}
+            cloudwatch.record_metric("AWS/Lambda", "IteratorAge", age, "Milliseconds", name)
         is_reporting = "ReportBatchItemFailures" in self._setting("FunctionResponseTypes")
         answer = judge(result, records, self._window is not None, is_reporting)
         self._mapping["LastProcessingResult"] = (

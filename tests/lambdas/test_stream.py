@@ -16,7 +16,7 @@ import pytest
 
 from lambdas.stream import handler, traffic
 from lambdas.stream.clicks import Click, read_record
-from lambdas.stream.sessions import Limits, Session, advance
+from lambdas.stream.sessions import KeyEvent, Limits, Session, advance
 from lambdas.stream.table import LiveTable
 from lambdas.stream.windows import Totals
 from tests.conftest import EmbeddedAws
@@ -87,8 +87,16 @@ class Live:
             ],
         )
         self.table = LiveTable(dynamodb, name)
-        self.queue = self.sqs.create_queue(QueueName=name)["QueueUrl"]
         arn = f"arn:aws:sqs:{aws.region}:000000000000:{name}"
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        created = self.sqs.create_queue(QueueName=name, Attributes={"Policy": policy})
+        self.queue = created["QueueUrl"]
         self.events.create_event_bus(Name=name)
         pattern = json.dumps({"source": [handler.SOURCE]})
         self.events.put_rule(Name=name, EventBusName=name, EventPattern=pattern)
@@ -103,15 +111,19 @@ class Live:
 
     def told(self) -> list[tuple[str, dict[str, Any]]]:
         """What came to the bus since the last time."""
-        found = []
-        while messages := self.sqs.receive_message(
-            QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=0
-        ).get("Messages"):
+        handler._tell([KeyEvent("end", "end", {})])
+        found: list[tuple[str, dict[str, Any]]] = []
+        is_more = True
+        while is_more or "end" not in [kind for kind, _ in found]:
+            messages = self.sqs.receive_message(
+                QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=1
+            ).get("Messages", [])
+            is_more = bool(messages)  # one may have overtaken another
             for message in messages:
                 body = json.loads(message["Body"])
                 found.append((body["detail-type"], body["detail"]))
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
-        return found
+        return [(kind, detail) for kind, detail in found if kind != "end"]
 
     def session(self, visitor: str) -> Session:
         return self.table.sessions([visitor])[visitor]

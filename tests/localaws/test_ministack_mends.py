@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
 import urllib.request
 import uuid
-import zipfile
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -119,34 +116,6 @@ def test_a_flow_log_says_who_writes_it_where_and_how_often(aws: EmbeddedAws, vpc
     assert found["LogGroupName"] == "/aws/vpc/test"
     assert found["MaxAggregationInterval"] == 60
     assert found["Tags"] == [{"Key": "Environment", "Value": "test"}]
-
-
-def test_a_function_calls_in_the_name_of_its_role(aws: EmbeddedAws) -> None:
-    client, name = aws.client("lambda"), f"function-{uuid.uuid4().hex[:8]}"
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr(
-            "caller.py",
-            "import boto3\n"
-            "def handler(event, context):\n"
-            "    boto3.client('sqs').list_queues()\n"
-            "    return boto3.client('sts').get_caller_identity()['Account']\n",
-        )
-    client.create_function(
-        FunctionName=name,
-        Runtime="python3.11",
-        Role=f"arn:aws:iam::000000000000:role/some/path/{name}-role",
-        Handler="caller.handler",
-        Code={"ZipFile": code.getvalue()},
-        Timeout=30,
-    )
-    answer = client.invoke(FunctionName=name)
-    client.delete_function(FunctionName=name)
-    assert json.load(answer["Payload"]) == "000000000000"
-    with urllib.request.urlopen(f"{aws.endpoint}/_localaws/trail") as trail:
-        calls = json.load(trail)["calls"]
-    used = {call["action"] for call in calls if call["principal"] == f"{name}-role"}
-    assert used == {"sqs:ListQueues", "sts:GetCallerIdentity"}
 
 
 def test_a_rule_may_name_a_prefix_list(aws: EmbeddedAws, vpc: str) -> None:
