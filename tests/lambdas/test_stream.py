@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import time
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -113,17 +114,21 @@ class Live:
         """What came to the bus since the last time."""
         handler._tell([KeyEvent("end", "end", {})])
         found: list[tuple[str, dict[str, Any]]] = []
-        is_more = True
-        while is_more or "end" not in [kind for kind, _ in found]:
-            messages = self.sqs.receive_message(
-                QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=1
-            ).get("Messages", [])
-            is_more = bool(messages)  # one may have overtaken another
-            for message in messages:
-                body = json.loads(message["Body"])
-                found.append((body["detail-type"], body["detail"]))
-                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        while "end" not in [kind for kind, _ in found]:
+            found += self._received(wait=5)
+        time.sleep(0.2)  # the end may have overtaken others
+        while more := self._received(wait=0):
+            found += more
         return [(kind, detail) for kind, detail in found if kind != "end"]
+
+    def _received(self, wait: int) -> list[tuple[str, dict[str, Any]]]:
+        messages = self.sqs.receive_message(
+            QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=wait
+        ).get("Messages", [])
+        for message in messages:
+            self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        bodies = (json.loads(message["Body"]) for message in messages)
+        return [(body["detail-type"], body["detail"]) for body in bodies]
 
     def session(self, visitor: str) -> Session:
         return self.table.sessions([visitor])[visitor]
@@ -384,6 +389,8 @@ def test_traffic_that_breaks_off_is_told_once_and_so_is_its_return(live: Live) -
             for _ in range(3):  # told three times, counted once
                 live.batch(**window(start, final=True, state=totals.to_state()))
         live.minute(start + timedelta(minutes=2, seconds=5))
+        if number < 19:
+            continue
         told += [(number, kind, detail["level"], detail["events"]) for kind, detail in live.told()]
     assert told == [(20, "traffic_changed", "low", 0), (23, "traffic_changed", "normal", 100)]
 
