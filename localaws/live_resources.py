@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -225,6 +226,29 @@ class LiveResources:
             DestinationConfig={"OnFailure": {"Destination": dead_letters["Arn"]}},
         )
 
+    def permissions(self) -> None:
+        """Who may invoke which function."""
+        client, live = self._context.client("lambda"), self._live
+        rule = partial(self._context.arn, "events")
+        (api,) = self._apis()
+        for function, service, source in (
+            (live.collector, "apigateway", self._context.arn("execute-api", f"{api['id']}/*")),
+            (live.react, "events", rule(f"rule/{live.bus}/{live.react}")),
+            (live.clock, "events", rule(f"rule/{live.clock}")),
+        ):
+            with contextlib.suppress(client.exceptions.ResourceConflictException):
+                client.add_permission(
+                    FunctionName=function,
+                    StatementId=service,
+                    Action="lambda:InvokeFunction",
+                    Principal=f"{service}.amazonaws.com",
+                    SourceArn=source,
+                )
+
+    def _apis(self) -> list[dict[str, Any]]:
+        apis = self._context.client("apigateway").get_rest_apis(limit=500)["items"]
+        return [api for api in apis if api["name"] == self._live.api]
+
     def api_key(self) -> str:
         """The browsers' key, made when there is none. It opens nothing but the way in."""
         gateway, name = self._context.client("apigateway"), self._live.api_key
@@ -236,8 +260,7 @@ class LiveResources:
     def api(self) -> None:
         """The API with its stage, and the plan that its key is used by."""
         gateway, live = self._context.client("apigateway"), self._live
-        apis = gateway.get_rest_apis(limit=500)["items"]
-        if any(api["name"] == live.api for api in apis):
+        if self._apis():
             return
         api = gateway.create_rest_api(
             name=live.api,

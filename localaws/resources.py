@@ -121,6 +121,7 @@ class _Provisioner:
             ("Event source mappings", live.stream),
             ("EventBridge rules", live.rules),
             ("API Gateway", live.api),
+            ("Permissions to invoke", live.permissions),
         ):
             self._done.clear()
             step()
