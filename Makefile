@@ -40,6 +40,9 @@ up: provision $(AIRFLOW_ENV) ## Start Airflow and the embedded AWS, and leave th
 	@$(AIRFLOW) start
 	@echo "Airflow: http://127.0.0.1:$(AIRFLOW_PORT) - embedded AWS: http://127.0.0.1:$(LOCALAWS_PORT) - stop both: make down"
 
+live: provision ## The demo shop on http://127.0.0.1:8000; a purchase alerts here within seconds
+	@PYTHONPATH=plugins $(RUN) scripts.live
+
 down: ## Stop Airflow and the embedded AWS, and only them
 	@status=0; \
 	if [ -f $(AIRFLOW_ENV) ]; then $(AIRFLOW) stop || status=1; fi; \
@@ -92,6 +95,9 @@ terraform-local: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## terraform/ applied to an embe
 
 upkeep-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Erase a person, compact, replay the quarantine, by the real scheduler (half an hour)
 	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && $(RUN) pytest -m campaign tests/e2e
+
+live-check: $(DEV_ENV) $(LOCALAWS_ENV) ## A browser buys in the shop: the alert, and every event in the lake (5 minutes)
+	@PYTHONPATH=plugins $(RUN) tests.e2e.live
 
 fuzz-check: $(DEV_ENV) $(LOCALAWS_ENV) ## 100,000 bodies nobody would send, to the collector (a quarter of an hour)
 	@FUZZ_EXAMPLES=100000 $(RUN) pytest tests/lambdas/test_collector_fuzz.py
@@ -160,4 +166,4 @@ $(CHECK_ENV): requirements/check.txt requirements/build.txt $(TOOLS_ENV)
 	@$(PYTHON) scripts/bootstrap.py .venv-check requirements/check.txt
 	@touch $@
 
-.PHONY: demo up down status logs aws provision deploy destroy env test lint terraform-check terraform-local upkeep-check fuzz-check backfill-check bench format lock docs clean clean-all help
+.PHONY: demo up live live-check down status logs aws provision deploy destroy env test lint terraform-check terraform-local upkeep-check fuzz-check backfill-check bench format lock docs clean clean-all help

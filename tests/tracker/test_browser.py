@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.tracker.collector import KEY, Collector
+from tests.tracker.conftest import buy
 
 LANDING = "?utm_source=newsletter&utm_medium=email&utm_campaign=autumn&email=anna@mail.example"
 HALF_HOUR = 30 * 60 * 1000
@@ -293,16 +294,3 @@ def test_no_page_of_the_shop_is_wider_than_the_window(context: Any, shop: str, w
         page.goto(shop + path)
         page.wait_for_selector("h1")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-
-
-def buy(page: Any) -> None:
-    """Two lamps, for somebody whose name must not leave the form."""
-    page.click("text=Harbour Lamp")
-    page.select_option("select", "2")
-    page.click("#add button")
-    page.click("text=To the checkout")
-    page.fill("[name=name]", "Zaphod Quux")
-    page.fill("[name=email]", "zaphod@mail.example")
-    page.fill("[name=address]", "1 Lake Road")
-    page.click("#buy button")
-    page.wait_for_selector("text=Thank you!")
