@@ -1,4 +1,4 @@
-"""``make live``: the demo shop on this machine, and what the live path says of who walks through it.
+"""``make live``: the demo shop on this machine, and what the live path tells of its visitors.
 
 A queue of its own hears the three topics; it goes when the program ends.
 """
