@@ -405,3 +405,5 @@ def test_revenue_is_exact() -> None:
     price = clicks(record(1, T0, event_type="purchase", price=0.1, quantity=3))
     assert price[0].revenue == Decimal("0.3")
     assert clicks(record(1, T0, price=5))[0].revenue == 0
+    given = clicks(record(1, T0, event_type="purchase", price=5, quantity=0))
+    assert given[0].revenue == 0
