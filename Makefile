@@ -90,7 +90,7 @@ terraform-check: $(DEV_ENV) $(LOCALAWS_ENV) $(CHECK_ENV) ## checkov, the policy 
 terraform-local: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## terraform/ applied to an embedded AWS of its own, used and destroyed
 	@PYTHONPATH=plugins $(RUN) scripts.terraform_local
 
-upkeep-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Erase a person, compact, replay the quarantine, by the real scheduler (half an hour)
+upkeep-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Erase, compact, replay by the real scheduler; permissions used against granted (40 minutes)
 	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && $(RUN) pytest -m campaign tests/e2e
 
 backfill-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Airflow's backfill of 30 days, two runs at a time, against one run (75 minutes)
