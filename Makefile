@@ -93,7 +93,7 @@ terraform-check: $(DEV_ENV) $(LOCALAWS_ENV) $(CHECK_ENV) ## checkov, the policy 
 terraform-local: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## terraform/ applied to an embedded AWS of its own, used and destroyed
 	@PYTHONPATH=plugins $(RUN) scripts.terraform_local
 
-upkeep-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Erase a person, compact, replay the quarantine, by the real scheduler (half an hour)
+upkeep-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Erase, compact, replay by the real scheduler; permissions used against granted (an hour)
 	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME && $(RUN) pytest -m campaign tests/e2e
 
 live-check: $(DEV_ENV) $(LOCALAWS_ENV) ## A browser buys in the shop: the alert, and every event in the lake (5 minutes)
@@ -108,7 +108,8 @@ backfill-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Airflow's backfill of 30 days, two
 bench: $(DEV_ENV) $(LOCALAWS_ENV) ## Measure the speeds that the README names (minutes, on a lake of its own)
 	@$(LOCALAWS) --home build/bench reset >/dev/null
 	@$(LOCALAWS) --home build/bench start
-	@export AWS_ENDPOINT_URL=http://127.0.0.1:$(LOCALAWS_PORT); status=0; \
+	@JAVA_HOME=$$($(RUN) scripts.java_home) && export JAVA_HOME; \
+	export AWS_ENDPOINT_URL=http://127.0.0.1:$(LOCALAWS_PORT); status=0; \
 	for bench in tests/bench/bench_*.py; do \
 		echo "$$bench"; .venv/bin/python "$$bench" || status=1; \
 	done; \

@@ -21,7 +21,7 @@ from clickstream import retention
 from tests.conftest import ROOT, EmbeddedAws
 from tests.e2e.conftest import Pipeline
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 
 EVENTS = 5000
 PERSON = "u-of-the-trail"

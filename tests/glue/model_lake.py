@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from clickstream_contract.contract import FACT_SCHEMA, LEDGER_SCHEMA
+from clickstream_contract.contract import FACT_SCHEMA, HOUR_COLUMNS, LEDGER_SCHEMA
 from clickstream_glue import model
 from clickstream_glue import model_tables as t
 from pyspark.sql import SparkSession
@@ -25,7 +25,6 @@ Row = dict[str, Any]
 
 MONDAY = datetime(2026, 3, 2)
 DAY = timedelta(days=1)
-HOUR_COLUMNS = ("year", "month", "day", "hour")
 TABLES = [table for table in vars(t).values() if isinstance(table, t.Table)]
 MODEL = [table.name for table in TABLES if table is not t.MODEL_RUNS]
 
@@ -139,6 +138,7 @@ def event(at: datetime, kind: str = "view", user: str | None = "u", **values: An
 
 
 def minutes(*offsets: float) -> list[datetime]:
+    """Times by their minutes after Monday's midnight."""
     return [MONDAY + timedelta(minutes=offset) for offset in offsets]
 
 
