@@ -31,6 +31,7 @@ def install() -> None:
     _mend_metric_dimensions()
     _mend_prefix_list_rules()
     _mend_streams()
+    _mend_usage_plans()
 
 
 def _mend_alarms() -> None:
@@ -348,3 +349,22 @@ def _mend_streams() -> None:
         ("_describe_stream_summary", "StreamDescriptionSummary"),
     ):
         setattr(kinesis, name, with_metrics(getattr(kinesis, name), member))
+
+
+def _mend_usage_plans() -> None:
+    """A usage plan without a quota or a throttle has none, not empty ones."""
+    from ministack.services import apigateway_v1
+
+    create = apigateway_v1._create_usage_plan
+
+    def create_usage_plan(data: dict[str, Any]) -> Any:
+        status, headers, body = create(data)
+        kept = {
+            name: value
+            for name, value in json.loads(body).items()
+            if name not in ("quota", "throttle") or value
+        }
+        apigateway_v1._usage_plans[kept["id"]] = kept
+        return status, headers, json.dumps(kept).encode()
+
+    apigateway_v1._create_usage_plan = create_usage_plan

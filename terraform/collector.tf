@@ -65,6 +65,9 @@ resource "aws_api_gateway_gateway_response" "refused" {
     "gatewayresponse.header.Access-Control-Allow-Origin" = "'*'"
     "gatewayresponse.header.Retry-After"                 = "'2'"
   }
+
+  # What API Gateway puts here where nothing is said.
+  response_templates = { "application/json" = "{\"message\":$context.error.messageString}" }
 }
 
 resource "aws_api_gateway_deployment" "collector" {

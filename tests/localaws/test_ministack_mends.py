@@ -200,6 +200,15 @@ def test_a_stage_without_access_logs_has_no_settings_of_them(aws: EmbeddedAws) -
     assert "accessLogSettings" not in gateway.get_stage(restApiId=api, stageName="live")
 
 
+def test_a_usage_plan_without_limits_has_none(aws: EmbeddedAws) -> None:
+    gateway = aws.client("apigateway")
+    throttle, quota = {"rateLimit": 5.0, "burstLimit": 9}, {"limit": 3, "period": "DAY"}
+    for given in ({}, {"throttle": throttle}, {"throttle": throttle, "quota": quota}):
+        made = gateway.create_usage_plan(name="any", **given)
+        found = gateway.get_usage_plan(usagePlanId=made["id"])
+        assert {"throttle", "quota"} & found.keys() == given.keys()
+
+
 def test_a_rest_api_is_patched_in_the_types_of_its_members(aws: EmbeddedAws) -> None:
     gateway = aws.client("apigateway")
     api = gateway.create_rest_api(name="any", binaryMediaTypes=["*/*", "image/png"])["id"]
