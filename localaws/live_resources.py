@@ -32,6 +32,14 @@ METHODS = (
     ("health", "GET", False),
 )
 THROTTLE = {"rateLimit": 1000.0, "burstLimit": 2000}
+#: A browser may read why API Gateway itself refused it.
+REFUSALS = {
+    "responseParameters": {
+        "gatewayresponse.header.Access-Control-Allow-Origin": "'*'",
+        "gatewayresponse.header.Retry-After": "'2'",
+    },
+    "responseTemplates": {"application/json": '{"message":$context.error.messageString}'},
+}
 
 
 class LiveResources:
@@ -157,6 +165,9 @@ class LiveResources:
             "Timeout": timeout,
             "MemorySize": 512,
             "Environment": {"Variables": variables},
+            "DeadLetterConfig": {
+                "TargetArn": self._context.arn("sqs", self._live.dead_letters_queue)
+            },
         }
         found = self._ensure(
             partial(client.get_function, FunctionName=name),
@@ -284,6 +295,8 @@ class LiveResources:
             gateway.put_integration(
                 **place, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri
             )
+        for kind in ("DEFAULT_4XX", "DEFAULT_5XX"):
+            gateway.put_gateway_response(restApiId=api["id"], responseType=kind, **REFUSALS)
         gateway.create_deployment(restApiId=api["id"], stageName=STAGE)
         plan = gateway.create_usage_plan(
             name=live.api_key,

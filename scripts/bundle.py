@@ -76,7 +76,7 @@ def _libraries(names: Iterable[str]) -> dict[str, Path]:
         str(file): Path(str(file.locate()))
         for name in names
         for file in importlib.metadata.files(name) or ()
-        if file.suffix == ".py"
+        if file.suffix == ".py" and ".." not in file.parts  # no programs beside the modules
     }
 
 

@@ -26,6 +26,7 @@ def test_the_bundle_is_all_that_runs_on_aws(tmp_path: Path) -> None:
         "glue/erase_user.py",
         "glue/clickstream_glue.zip",
         "glue/libraries.zip",
+        "lambda/lambdas.zip",
         "airflow/plugins.zip",
         "airflow/requirements.txt",
     }
@@ -54,6 +55,31 @@ def test_the_libraries_work_out_of_their_zip(tmp_path: Path) -> None:
     path, family = done.stdout.split()
     assert "libraries.zip" in path
     assert family == "Spider"
+
+
+def test_the_functions_work_out_of_their_zip(tmp_path: Path) -> None:
+    bundle.build(tmp_path / "code")
+    archive = tmp_path / "code" / "lambda" / "lambdas.zip"
+    with zipfile.ZipFile(archive) as opened:
+        assert not [name for name in opened.namelist() if ".." in name or name.startswith("/")]
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import lambdas.collector.handler, lambdas.react.handler, lambdas.stream.handler\n"
+        "for name in 'aws_lambda_powertools', 'clickstream_contract', 'jmespath', 'lambdas':\n"
+        "    print(sys.modules[name].__file__)\n"
+        "print(__import__('typing_extensions').__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, archive],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"AWS_DEFAULT_REGION": "us-east-1"},
+    )
+    modules = done.stdout.split()
+    assert len(modules) == 5
+    assert all(module.startswith(str(archive)) for module in modules), modules
 
 
 def test_the_same_sources_give_the_same_bytes_and_nothing_old_stays(tmp_path: Path) -> None:

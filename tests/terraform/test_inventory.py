@@ -19,6 +19,15 @@ from tests.conftest import EmbeddedAws
 
 NAMES = Config.from_environment({})
 TOMBSTONES = tuple(f"{NAMES.prefixes.tombstones}{kind}/" for kind in ("user", "anonymous"))
+#: What AWS makes up for each event source mapping, and where it stands.
+MADE_FOR_MAPPINGS = {
+    "EventSourceMappingArn",
+    "LastModified",
+    "LastProcessingResult",
+    "State",
+    "StateTransitionReason",
+    "UUID",
+}
 Client = Callable[[str], Any]
 
 
@@ -42,7 +51,7 @@ def test_both_ways_make_the_same(
 def test_the_inventory_holds_every_name(deployed: tuple[EmbeddedAws, Terraform]) -> None:
     found = json.dumps(inventory(deployed[0].client))
     named = asdict(NAMES)
-    kinds = ("buckets", "firehose", "glue", "athena", "redshift", "roles", "kinesis_stream")
+    kinds = ("buckets", "firehose", "glue", "athena", "redshift", "roles", "kinesis_stream", "live")
     for kind in kinds:
         names = named[kind].values() if isinstance(named[kind], dict) else [named[kind]]
         for name in names:
@@ -99,6 +108,114 @@ def inventory(client: Client) -> dict[str, Any]:
                 )["Tables"]
             ],
         },
+        **_live(client),
+    }
+
+
+def _live(client: Client) -> dict[str, Any]:
+    """The live path's resources."""
+    functions, live = client("lambda"), NAMES.live
+    found = sorted(item["FunctionName"] for item in functions.list_functions()["Functions"])
+    (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
+    return {
+        "functions": {name: _function(functions, name) for name in found},
+        "mapping": {key: value for key, value in mapping.items() if key not in MADE_FOR_MAPPINGS},
+        "invocations": _settings(functions.get_function_event_invoke_config, live.react),
+        "rules": {
+            "react": _rule(client("events"), live.react, live.bus),
+            "clock": _rule(client("events"), live.clock, "default"),
+        },
+        "topics": sorted(topic["TopicArn"] for topic in client("sns").list_topics()["Topics"]),
+        "queues": sorted(
+            url.rpartition("/")[2] for url in client("sqs").list_queues()["QueueUrls"]
+        ),
+        "tables of DynamoDB": {
+            name: _dynamodb(client("dynamodb"), name) for name in (live.table, live.reactions_table)
+        },
+        "api": _api(client("apigateway")),
+    }
+
+
+def _function(functions: Any, name: str) -> dict[str, Any]:
+    found = functions.get_function_configuration(FunctionName=name)
+    kept = ("Role", "Handler", "Runtime", "Timeout", "MemorySize", "CodeSize", "DeadLetterConfig")
+    variables = dict(found["Environment"]["Variables"])
+    if key := variables.pop("WRITE_KEYS_SHA256", None):
+        variables["WRITE_KEYS_SHA256"] = str(len(key))  # each has a key of its own
+    try:
+        policy = json.loads(functions.get_policy(FunctionName=name)["Policy"])["Statement"]
+    except functions.exceptions.ResourceNotFoundException:
+        policy = []
+    return {
+        **{key: found.get(key) for key in kept},
+        "variables": variables,
+        "invoked by": [statement["Principal"]["Service"] for statement in policy],
+    }
+
+
+def _settings(get: Callable[..., dict[str, Any]], function: str) -> dict[str, Any]:
+    kept = ("MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig")
+    found = get(FunctionName=function)
+    return {key: found[key] for key in kept}
+
+
+def _rule(events: Any, name: str, bus: str) -> dict[str, Any]:
+    found = events.describe_rule(Name=name, EventBusName=bus)
+    kept = ("ScheduleExpression", "State")
+    targets = events.list_targets_by_rule(Rule=name, EventBusName=bus)["Targets"]
+    pattern = json.loads(found.get("EventPattern", "null"))
+    return {key: found.get(key) for key in kept} | {"pattern": pattern, "targets": targets}
+
+
+def _dynamodb(dynamodb: Any, name: str) -> dict[str, Any]:
+    table = dynamodb.describe_table(TableName=name)["Table"]
+    indexes = table.get("GlobalSecondaryIndexes", [])
+    return {
+        "key": table["KeySchema"],
+        "billing": table["BillingModeSummary"]["BillingMode"],
+        "attributes": sorted(item["AttributeName"] for item in table["AttributeDefinitions"]),
+        "indexes": [[i["IndexName"], i["KeySchema"], i["Projection"]] for i in indexes],
+        "expires": dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"],
+    }
+
+
+def _api(gateway: Any) -> dict[str, Any]:
+    (api,) = gateway.get_rest_apis()["items"]
+    place = {"restApiId": api["id"]}
+    methods = {
+        f"{method} {resource['path']}": gateway.get_method(
+            **place, resourceId=resource["id"], httpMethod=method
+        )
+        for resource in gateway.get_resources(**place)["items"]
+        for method in resource.get("resourceMethods", {})
+    }
+    (stage,) = gateway.get_stages(**place)["item"]
+    (plan,) = gateway.get_usage_plans()["items"]
+    (key,) = gateway.get_usage_plan_keys(usagePlanId=plan["id"])["items"]
+    return {
+        "name": api["name"],
+        "binary": api["binaryMediaTypes"],
+        "endpoints": api["endpointConfiguration"]["types"],
+        "methods": {
+            name: [
+                method["apiKeyRequired"],
+                method["methodIntegration"]["type"],
+                method["methodIntegration"]["uri"],
+            ]
+            for name, method in sorted(methods.items())
+        },
+        "stage": stage["stageName"],
+        "refusals": {
+            answer["responseType"]: [
+                answer["responseParameters"],
+                answer["responseTemplates"],
+                answer.get("statusCode"),
+            ]
+            for answer in gateway.get_gateway_responses(**place)["items"]
+            if not answer["defaultResponse"]
+        },
+        "plan": [plan["name"], plan["throttle"], [s["stage"] for s in plan["apiStages"]]],
+        "key": key["name"],
     }
 
 
