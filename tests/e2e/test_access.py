@@ -53,7 +53,6 @@ AWS_ALONE_NEEDS = {
         )
     },
     ("stream", "dynamodb:GetItem"): "traffic that has changed, for which it takes minutes",
-    ("stream", "kms:Decrypt"): "the queue's key",
     ("react", "dynamodb:DeleteItem"): "a message that SNS did not take gives its key back",
     ("react", "dynamodb:GetItem"): "Powertools looks for a key whose item was not answered",
     ("react", "sns:Publish"): "traffic that has changed",
