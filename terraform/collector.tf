@@ -87,7 +87,7 @@ resource "aws_api_gateway_deployment" "collector" {
 resource "aws_api_gateway_stage" "collector" {
   rest_api_id          = aws_api_gateway_rest_api.collector.id
   deployment_id        = aws_api_gateway_deployment.collector.id
-  stage_name           = "v1"
+  stage_name           = local.live.stage
   xray_tracing_enabled = true
 
   access_log_settings {

@@ -119,6 +119,14 @@ def test_a_purchase_alerts_once_however_often_it_is_told(reactions: Reactions) -
     assert "o-1" in json.loads(sent[0]["Message"])["text"]
 
 
+def test_a_subject_is_one_line_of_less_than_100_characters(reactions: Reactions) -> None:
+    odd = PURCHASE | {"currency": "E\n\x85\u2028R" + "x" * 200}
+    reactions.tell("purchase", "purchase/e-3/1", odd)
+    (sent,) = reactions.messages("PURCHASE_TOPIC_ARN")
+    assert sent["Subject"].startswith("Purchase: 59.97 E   Rxx")
+    assert len(sent["Subject"]) == 99
+
+
 def test_a_reaction_that_fails_is_made_at_the_next_try(
     reactions: Reactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
