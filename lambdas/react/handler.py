@@ -25,7 +25,7 @@ from aws_lambda_powertools.utilities.idempotency import (
 from lambdas.experiments import assign
 
 WEEK_SECONDS: Final = 7 * 24 * 3600
-#: Who left a cart is reminded in one of two ways; conversion decides (see sql/analytics).
+#: Who left a cart is reminded in one of two ways; sql/analytics/experiment_results.sql decides.
 CART_EXPERIMENT: Final = "cart_reminder"
 CART_VARIANTS: Final = {"reminder": 1, "discount": 1}
 CART_TEXTS: Final = {
