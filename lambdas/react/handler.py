@@ -29,11 +29,11 @@ WEEK_SECONDS: Final = 7 * 24 * 3600
 #: SNS refuses a longer subject, and one with line ends or other controls in it.
 MOST_SUBJECT: Final = 99
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-#: Who left a cart is reminded in one of two ways; conversion decides (see sql/analytics).
+#: Who left a cart is reminded in one of two ways; sql/analytics/experiment_results.sql decides.
 CART_EXPERIMENT: Final = "cart_reminder"
-CART_VARIANTS: Final = {"reminder": 1, "discount": 1}
+CART_VARIANTS: Final = {"control": 1, "discount": 1}
 CART_TEXTS: Final = {
-    "reminder": "Your cart is waiting for you.",
+    "control": "Your cart is waiting for you.",
     "discount": "Your cart is waiting for you, with 5 % off for the next hour.",
 }
 

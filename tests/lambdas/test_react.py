@@ -169,8 +169,8 @@ def test_a_cart_left_is_reminded_of_in_the_visitors_variant_and_the_lake_is_told
         for visitor in visitors:
             session = SESSION | {"anonymous_id": visitor, "session": f"{visitor}/1"}
             reactions.tell("cart_abandoned", f"cart_abandoned/{visitor}", session)
-    wanted = {v: assign("cart_reminder", v, {"reminder": 1, "discount": 1}) for v in visitors}
-    assert set(wanted.values()) == {"reminder", "discount"}
+    wanted = {v: assign("cart_reminder", v, {"control": 1, "discount": 1}) for v in visitors}
+    assert set(wanted.values()) == {"control", "discount"}
     sent = {
         json.loads(message["Message"])["anonymous_id"]: message
         for message in reactions.messages("PUSH_TOPIC_ARN")
@@ -178,7 +178,7 @@ def test_a_cart_left_is_reminded_of_in_the_visitors_variant_and_the_lake_is_told
     assert {v: m["MessageAttributes"]["variant"]["Value"] for v, m in sent.items()} == wanted
     texts = {wanted[v]: json.loads(m["Message"])["text"] for v, m in sent.items()}
     assert "5 %" in texts["discount"]
-    assert "5 %" not in texts["reminder"]
+    assert "5 %" not in texts["control"]
     exposures = reactions.lines()
     assert {line["anonymous_id"]: line["metadata"]["variant"] for line in exposures} == wanted
     assert {line["event_type"] for line in exposures} == {"exposure"}
