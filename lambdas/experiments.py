@@ -19,7 +19,7 @@ def assign(experiment: str, identity: str, weights: Mapping[str, int]) -> str:
     Args:
         experiment: its name; another one shares out the same people anew.
         identity: what stays the same for somebody: the anonymous_id.
-        weights: whole numbers by variant, for example {"old": 1, "new": 1}.
+        weights: whole numbers by variant, for example {"control": 1, "new": 1}.
 
     Raises:
         ValueError: where the browser would choose otherwise, or could not choose.

@@ -135,6 +135,8 @@ def _invoke(context: Context, func: Record, config: Record, event: Any, id: str)
     report = _report(id, config, seconds, worker.init_seconds, memory)
     lines = [f"START RequestId: {id} Version: {version}", *lines, f"END RequestId: {id}", report]
     _write_log(context, config, worker.stream, lines)
+    if worker.init_seconds and (key := config.get("KMSKeyArn")):  # of the environment
+        context.trail.record("kms:Decrypt", key, by=_role(config))
     _count(name, seconds * 1000, bool(failure))
     answer: Record = {"body": failure or result.get("result"), "log": "\n".join(lines)}
     return answer | ({"error": True, "function_error": "Unhandled"} if failure else {})
@@ -187,12 +189,16 @@ def _write_log(context: Context, config: Record, stream: str, lines: list[str]) 
     with logs._log_events_lock:
         del streams[stream]["events"][:-_EVENTS]
     logs._fanout_to_subscription_filters(group, stream, events)
-    role = config.get("Role", "").rpartition("/")[2]
+    role = _role(config)
     for action in needed:
         context.trail.record(action, context.arn("logs", f"log-group:{group}:*"), by=role)
     if (config.get("TracingConfig") or {}).get("Mode") == "Active":
         for action in ("xray:PutTelemetryRecords", "xray:PutTraceSegments"):
             context.trail.record(action, "*", by=role)
+
+
+def _role(config: Record) -> str:
+    return str(config.get("Role", "")).rpartition("/")[2]
 
 
 def _count(name: str, milliseconds: float, is_error: bool) -> None:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 Ensure = Callable[[Callable[[], Any], Callable[[], Any]], Any]
 
 #: As in terraform/variables.tf.
+CURRENCY = "USD"
 ALLOWED_ORIGINS = "http://127.0.0.1:8000,http://localhost:8000"
 CART_ABANDONED_SECONDS = 1800
 LONG_SESSION_SECONDS = 1200
 WINDOW_SECONDS = 60
 BATCH_SIZE = 500
-STAGE = "v1"
 #: (path, method, whether API Gateway asks for a key): a beacon brings its key as a parameter.
 METHODS = (
     ("events", "POST", True),
@@ -121,6 +121,7 @@ class LiveResources:
             "LIVE_TABLE": live.table,
             "EVENT_BUS": live.bus,
             "CART_ABANDONED_SECONDS": str(CART_ABANDONED_SECONDS),
+            "CURRENCY": CURRENCY,
             "LONG_SESSION_SECONDS": str(LONG_SESSION_SECONDS),
         }
         roles = self._names.roles
@@ -133,7 +134,7 @@ class LiveResources:
                 "ALLOWED_ORIGINS": ALLOWED_ORIGINS,
                 "WRITE_KEYS_SHA256": hashlib.sha256(api_key.encode()).hexdigest(),
             },
-            timeout=15,
+            timeout=25,
         )
         self._function(live.stream, "stream.handler.on_records", roles.stream, watch, timeout=60)
         self._function(live.clock, "stream.handler.on_minute", roles.stream, watch, timeout=60)
@@ -183,19 +184,22 @@ class LiveResources:
         client, live = self._context.client("lambda"), self._live
         source = self._context.arn("kinesis", f"stream/{self._names.kinesis_stream}")
         failures = self._context.arn("sqs", live.failures_queue)
-        mappings = client.list_event_source_mappings(FunctionName=live.stream)
-        if not mappings["EventSourceMappings"]:
+        settings = {
+            "FunctionName": live.stream,
+            "BatchSize": BATCH_SIZE,
+            "TumblingWindowInSeconds": WINDOW_SECONDS,
+            "MaximumRetryAttempts": 10,
+            "MaximumRecordAgeInSeconds": 3600,
+            "BisectBatchOnFunctionError": True,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "DestinationConfig": {"OnFailure": {"Destination": failures}},
+        }
+        found = client.list_event_source_mappings(FunctionName=live.stream)["EventSourceMappings"]
+        for mapping in found:
+            client.update_event_source_mapping(UUID=mapping["UUID"], **settings)
+        if not found:
             client.create_event_source_mapping(
-                FunctionName=live.stream,
-                EventSourceArn=source,
-                StartingPosition="LATEST",
-                BatchSize=BATCH_SIZE,
-                TumblingWindowInSeconds=WINDOW_SECONDS,
-                MaximumRetryAttempts=10,
-                MaximumRecordAgeInSeconds=3600,
-                BisectBatchOnFunctionError=True,
-                FunctionResponseTypes=["ReportBatchItemFailures"],
-                DestinationConfig={"OnFailure": {"Destination": failures}},
+                EventSourceArn=source, StartingPosition="LATEST", **settings
             )
 
     def rules(self) -> None:
@@ -279,8 +283,11 @@ class LiveResources:
     def api(self) -> None:
         """The API with its stage, and the plan that its key is used by."""
         gateway, live = self._context.client("apigateway"), self._live
-        if self._apis():
+        plans = gateway.get_usage_plans(limit=500)["items"]
+        if any(plan["name"] == live.api_key for plan in plans):
             return
+        for begun in self._apis():  # the plan is what is made last
+            gateway.delete_rest_api(restApiId=begun["id"])
         api = gateway.create_rest_api(
             name=live.api,
             binaryMediaTypes=["*/*"],
@@ -312,10 +319,10 @@ class LiveResources:
                 },
                 responseTemplates=REFUSAL_TEMPLATES,
             )
-        gateway.create_deployment(restApiId=api["id"], stageName=STAGE)
+        gateway.create_deployment(restApiId=api["id"], stageName=live.stage)
         plan = gateway.create_usage_plan(
             name=live.api_key,
-            apiStages=[{"apiId": api["id"], "stage": STAGE}],
+            apiStages=[{"apiId": api["id"], "stage": live.stage}],
             throttle=THROTTLE,
         )
         keys = gateway.get_api_keys(nameQuery=live.api_key)["items"]

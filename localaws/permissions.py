@@ -51,16 +51,13 @@ def of_request(context: Context, service: str, action: str, request: dict[str, A
         action: the API's action.
         request: the body.
     """
-    from ministack.core.iam_actions import SERVICE_TO_IAM_NAMESPACE, extract_resource_arn
+    from ministack.core.iam_actions import SERVICE_TO_IAM_NAMESPACE
 
     name = f"{SERVICE_TO_IAM_NAMESPACE.get(service, service)}:{action.removesuffix('V2')}"
     if service in _RESOURCES:
         resources = _RESOURCES[service](context, action, request)
     else:
-        texts = {key: value for key, value in request.items() if isinstance(value, str)}
-        target, place = {"x-amz-target": f".{action}"}, (context.region, context.account)
-        body = orjson.dumps(texts)
-        resources = [extract_resource_arn(service, "POST", "/", target, body, {}, *place)]
+        resources = _as_ministack_says(context, service, action, request)
     needed = [(name, resource) for resource in resources]
     if service == "kinesis" and name in KMS_ACTIONS:
         needed += [(KMS_ACTIONS[name], key) for key in _stream_key(request)]
@@ -133,6 +130,28 @@ def bucket_key(bucket: str) -> Iterator[str]:
     from ministack.services import s3
 
     yield from _key_arn(s3._bucket_default_sse_headers(bucket).get(_KMS_HEADER, ""))
+
+
+def _as_ministack_says(
+    context: Context, service: str, action: str, request: dict[str, Any]
+) -> list[str]:
+    from ministack.core import iam_actions
+
+    place = context.region, context.account
+    # One request may name several tables, or buses.
+    several = {
+        "dynamodb": iam_actions.dynamodb_resource_arns,
+        "events": iam_actions.eventbridge_resource_arns,
+    }
+    if service in several and (found := several[service](orjson.dumps(request), *place)):
+        return found
+    texts = {key: value for key, value in request.items() if isinstance(value, str)}
+    target = {"x-amz-target": f".{action}"}
+    return [
+        iam_actions.extract_resource_arn(
+            service, "POST", "/", target, orjson.dumps(texts), {}, *place
+        )
+    ]
 
 
 def _glue(context: Context, action: str, request: dict[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from localaws.live_resources import LiveResources
+from localaws.live_resources import CURRENCY, LiveResources
 from localaws.service import Context
 
 # The pipeline's Config is plain Python and has the one file of names; it is not installed here.
@@ -38,7 +38,6 @@ FIREHOSE_SIZE_MB = 64
 JOB_TIMEOUT_MINUTES = 60
 # As in terraform/variables.tf.
 SITE_HOSTS = "shop.example"
-CURRENCY = "USD"
 #: It reads all that there is.
 ERASE_TIMEOUT_MINUTES = 24 * 60
 ATHENA_CUTOFF_BYTES = 10 << 30

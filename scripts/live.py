@@ -19,13 +19,13 @@ from typing import Any
 import botocore.exceptions
 from clickstream.config import Config, ConfigError
 from rich.console import Console
+from rich.text import Text
 
 from scripts.provision import client
 from tracker.serve import make_server
 
 #: The collector takes browsers' events from this origin's pages (live_path.allowed_origins).
 SHOP_PORT = 8000
-STAGE = "v1"
 WAIT_SECONDS = 5
 
 Client = Callable[[str], Any]
@@ -55,12 +55,14 @@ def find_collector(names: Config, aws: Client, endpoint: str) -> Collector:
     keys = gateway.get_api_keys(nameQuery=names.live.api_key, includeValues=True)["items"]
     if not ids or not keys:
         raise LiveError(f"there is no API {names.live.api} on {endpoint}: make provision")
-    return Collector(f"{endpoint}/restapis/{ids[0]}/{STAGE}/_user_request_", keys[0]["value"])
+    return Collector(
+        f"{endpoint}/restapis/{ids[0]}/{names.live.stage}/_user_request_", keys[0]["value"]
+    )
 
 
 @contextmanager
 def subscription(names: Config, aws: Client) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
-    """A queue that hears the live path's topics, for as long as the block lasts.
+    """A queue that hears the reactions, for as long as the block lasts.
 
     Yields:
         A function that waits up to some seconds (20 at most) and returns what has come, each
@@ -93,7 +95,8 @@ def subscription(names: Config, aws: Client) -> Iterator[Callable[[int], list[di
             TopicArn=topic,
             Protocol="sqs",
             Endpoint=arn,
-            Attributes={"RawMessageDelivery": "true"},
+            # The topic of alerts tells of alarms, too: those have no kind.
+            Attributes={"RawMessageDelivery": "true", "FilterPolicy": '{"kind":[{"exists":true}]}'},
         )["SubscriptionArn"]
         for topic in topics
     ]
@@ -152,8 +155,9 @@ def main() -> int:
             console.print(f"the shop: {address} - buy something; Ctrl-C ends")
             while True:
                 for message in receive(WAIT_SECONDS):
-                    time = f"{datetime.now():%H:%M:%S}"
-                    console.print(f"{time}  [bold]{message['kind']:16}[/]  {message['text']}")
+                    time, kind, text = datetime.now(), message["kind"], message["text"]
+                    when, what = f"{time:%H:%M:%S}  ", (f"{kind:16}", "bold")
+                    console.print(Text.assemble(when, what, f"  {text}"))
     except KeyboardInterrupt:
         return 0
     except (

@@ -27,7 +27,7 @@ resource "aws_athena_workgroup" "this" {
 }
 
 locals {
-  # sql/analytics/ is Jinja: names are filled in here, dates become Athena's parameters.
+  # sql/analytics/ is Jinja: names and currency are filled in here, dates become Athena's parameters.
   questions = { for file in fileset("${path.root}/../sql/analytics", "*.sql") :
     trimsuffix(file, ".sql") => file("${path.root}/../sql/analytics/${file}")
   }
@@ -41,8 +41,9 @@ resource "aws_athena_named_query" "question" {
   workgroup   = aws_athena_workgroup.this.id
   database    = aws_glue_catalog_database.this[local.names.glue.database].name
 
-  query = replace(replace(replace(each.value,
+  query = replace(replace(replace(replace(each.value,
     "/(?m)^--.*\n/", ""),
     "{{ names.glue.database }}", local.names.glue.database),
+    "{{ currency }}", var.currency),
   "/'?\\{\\{ [^}]* \\}\\}'?/", "?")
 }

@@ -23,7 +23,6 @@ locals {
     # 5000 is an account's quota.
     burst = min(2 * var.live_path.requests_per_second, 5000)
   }
-  stage = "v1"
 }
 
 resource "aws_api_gateway_rest_api" "collector" {
@@ -104,7 +103,7 @@ resource "aws_api_gateway_deployment" "collector" {
 resource "aws_api_gateway_stage" "collector" {
   rest_api_id          = aws_api_gateway_rest_api.collector.id
   deployment_id        = aws_api_gateway_deployment.collector.id
-  stage_name           = local.stage
+  stage_name           = local.live.stage
   xray_tracing_enabled = true
 
   access_log_settings {

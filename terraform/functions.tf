@@ -9,6 +9,7 @@ locals {
     LIVE_TABLE             = local.live.table
     EVENT_BUS              = local.live.bus
     CART_ABANDONED_SECONDS = tostring(var.live_path.cart_abandoned_seconds)
+    CURRENCY               = var.currency
     LONG_SESSION_SECONDS   = tostring(var.live_path.long_session_seconds)
   }
 
@@ -17,7 +18,7 @@ locals {
       handler     = "collector.handler.handle"
       description = "Takes events over HTTP and puts them on the stream."
       role_arn    = aws_iam_role.collector.arn
-      timeout     = 15
+      timeout     = 25
       environment = {
         STREAM            = local.names.kinesis_stream
         ALLOWED_ORIGINS   = join(",", sort(var.live_path.allowed_origins))

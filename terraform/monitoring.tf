@@ -12,7 +12,7 @@ locals {
     firewall = "aws-waf-logs-${local.names.live.api}"
     api      = "/aws/apigateway/${local.names.live.api}"
     # API Gateway names it so; made here, it is encrypted and ends.
-    api_errors       = "API-Gateway-Execution-Logs_${aws_api_gateway_rest_api.collector.id}/${local.stage}"
+    api_errors       = "API-Gateway-Execution-Logs_${aws_api_gateway_rest_api.collector.id}/${local.live.stage}"
     lambda_collector = "/aws/lambda/${local.names.live.collector}"
     lambda_stream    = "/aws/lambda/${local.names.live.stream}"
     lambda_clock     = "/aws/lambda/${local.names.live.clock}"
@@ -75,7 +75,7 @@ locals {
         description = "One request of a hundred is not taken: look at the collector's log, then at kinesis-throttled."
         namespace   = "AWS/ApiGateway"
         metric      = "5XXError"
-        dimensions  = { ApiName = local.names.live.api, Stage = local.stage }
+        dimensions  = { ApiName = local.names.live.api, Stage = local.live.stage }
         statistic   = "Average"
         threshold   = 0.01
         periods     = 2
@@ -84,7 +84,7 @@ locals {
         description = "Requests take more than a second: look at kinesis-throttled, then at the function's traces."
         namespace   = "AWS/ApiGateway"
         metric      = "Latency"
-        dimensions  = { ApiName = local.names.live.api, Stage = local.stage }
+        dimensions  = { ApiName = local.names.live.api, Stage = local.live.stage }
         statistic   = "Average"
         threshold   = 1000
         periods     = 3

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from clickstream.config import Config
 
-from scripts import bootstrap
+from scripts import bootstrap, bundle
 from tests.conftest import LOCALAWS_PYTHON, EmbeddedAws
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -246,6 +246,17 @@ def test_an_image_has_what_its_code_imports(target: str) -> None:
                 left += [file for file in files if file.exists()]
     assert len(seen) > 10
     assert {path.relative_to(ROOT).parts[0] for path in seen} <= folders
+
+
+def test_the_embedded_aws_has_all_code_that_it_uploads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = DOCKERFILE.read_text().split(" AS localaws\n")[1].split("\nFROM ")[0]
+    for folder in re.findall(r"^COPY ([^-]\S*) ", body, re.M):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    everything = bundle.build(tmp_path / "everything")
+    monkeypatch.setattr(bundle, "ROOT", tmp_path)
+    assert bundle.build(tmp_path / "of the image") == everything
 
 
 def test_no_secret_stands_in_the_files() -> None:

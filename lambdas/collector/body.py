@@ -1,8 +1,8 @@
 """A request's body to lines for the stream: each event checked, completed, and given its key.
 
 An event keeps its text as it was sent; what the collector knows is written in front of it. What is
-no event goes to the stream as it is, too: the clean job quarantines it with the same reason, so
-that nothing sent is lost.
+no event goes to the stream, too, and from there to the clean job's quarantine, so that nothing sent
+is lost: as it is, or as base64 where it is no single line of text (to the clean job, JSON_SYNTAX).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ipaddress
 import json
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -97,25 +98,31 @@ def read_body(body: bytes, is_gzipped: bool, origin: Origin) -> list[Line]:
     """
     if len(body) > MAX_BODY_BYTES:
         raise TooLarge(f"the body has {len(body):,} bytes; send at most {MAX_BODY_BYTES:,}")
+    lines = list(_read_lines(body, is_gzipped, origin))
+    if not lines:
+        raise Unusable("the body holds no event; send one as a JSON object, or a list of up to 500")
+    if (largest := max(len(line.data) for line in lines)) > MAX_EVENT_BYTES:
+        raise TooLarge(f"an event takes {largest:,} bytes; one may have {MAX_EVENT_BYTES:,}")
+    return lines
+
+
+def _read_lines(body: bytes, is_gzipped: bool, origin: Origin) -> Iterator[Line]:
     try:
         text = (_unpack(body) if is_gzipped else body).decode("utf-8-sig")
         items = _split(text)
     except (EOFError, OSError, zlib.error):
-        return [_rejected(body, "GZIP_CORRUPT", None)]
+        yield _rejected(body, "GZIP_CORRUPT", None)
     except UnicodeDecodeError as error:
-        return [_rejected(body, "UTF8", f"byte {error.start}")]
+        yield _rejected(body, "UTF8", f"byte {error.start}")
     except RecursionError:
-        return [_rejected(text.encode(), "DEPTH", None)]
+        yield _rejected(text.encode(), "DEPTH", None)
     except ValueError:
-        return [_rejected(text.encode(), "JSON_SYNTAX", None)]
-    if not items:
-        raise Unusable("the body holds no event; send one as a JSON object, or a list of up to 500")
-    if len(items) > MAX_EVENTS:
-        raise TooLarge(f"the body has {len(items):,} events; send at most {MAX_EVENTS}")
-    lines = [_read_item(item, origin) for item in items]
-    if (largest := max(len(line.data) for line in lines)) > MAX_EVENT_BYTES:
-        raise TooLarge(f"an event takes {largest:,} bytes; one may have {MAX_EVENT_BYTES:,}")
-    return lines
+        yield _rejected(text.encode(), "JSON_SYNTAX", None)
+    else:
+        if len(items) > MAX_EVENTS:
+            raise TooLarge(f"the body has {len(items):,} events; send at most {MAX_EVENTS}")
+        for item in items:
+            yield _read_item(item, origin)
 
 
 def network(address: str) -> str | None:
@@ -159,10 +166,12 @@ def _split(text: str) -> list[str]:
 
 
 def _read_item(text: str, origin: Origin) -> Line:
-    text = text.translate(LINE_ENDS) if "\n" in text or "\r" in text else text
     line = text.encode()
     try:
         fields = read_fields(line)
+        if b"\n" in line or b"\r" in line:  # in JSON they stand between its parts only
+            text = text.translate(LINE_ENDS)
+            line = text.encode()
         event = to_event(fields, line, (origin.received_at - EPOCH) // MICROSECOND)
     except Rejected as error:
         return _rejected(line, error.reason, error.detail)

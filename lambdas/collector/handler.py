@@ -29,7 +29,8 @@ from lambdas.collector.body import Line, Origin, TooLarge, Unusable, network, re
 
 Answer = dict[str, Any]
 
-#: How long lines that Kinesis refuses are offered again; API Gateway gives up after 29 s.
+#: How long lines that Kinesis refuses are offered again. The last offer may take 8 s more (two
+#: tries of `_kinesis`), and the function has 25 s: it answers before API Gateway gives up (29 s).
 PATIENCE_SECONDS: Final = 8.0
 BACKOFF_BASE_SECONDS, BACKOFF_CAP_SECONDS = 0.05, 1.0
 #: A stream's state may be asked for 20 times a second in an account.

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,11 +26,14 @@ from aws_lambda_powertools.utilities.idempotency import (
 from lambdas.experiments import assign
 
 WEEK_SECONDS: Final = 7 * 24 * 3600
-#: Who left a cart is reminded in one of two ways; conversion decides (see sql/analytics).
+#: SNS refuses a longer subject, and one with line ends or other controls in it.
+MOST_SUBJECT: Final = 99
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: Who left a cart is reminded in one of two ways; sql/analytics/experiment_results.sql decides.
 CART_EXPERIMENT: Final = "cart_reminder"
-CART_VARIANTS: Final = {"reminder": 1, "discount": 1}
+CART_VARIANTS: Final = {"control": 1, "discount": 1}
 CART_TEXTS: Final = {
-    "reminder": "Your cart is waiting for you.",
+    "control": "Your cart is waiting for you.",
     "discount": "Your cart is waiting for you, with 5 % off for the next hour.",
 }
 
@@ -40,7 +44,7 @@ class Message:
 
     Attributes:
         topic: the environment variable that has the topic's ARN.
-        subject: one line, at most 100 characters.
+        subject: what a mail is called.
         text: for a person.
         attributes: for subscribers' filters.
     """
@@ -77,7 +81,7 @@ def _react(*, kind: str, key: str, event: dict[str, Any]) -> None:
         _expose(key, detail, message.attributes["variant"])
     _sns().publish(
         TopicArn=os.environ[message.topic],
-        Subject=message.subject[:100],
+        Subject=_CONTROLS.sub(" ", message.subject)[:MOST_SUBJECT],
         Message=json.dumps({"text": message.text, "kind": kind, **detail}, ensure_ascii=False),
         MessageAttributes={
             name: {"DataType": "String", "StringValue": value}

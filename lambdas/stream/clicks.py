@@ -13,6 +13,9 @@ from clickstream_contract.json_lines import Rejected
 
 #: Sequence numbers are whole numbers of up to 56 digits; filled up, they sort as text.
 SEQUENCE_DIGITS: Final = 60
+#: The contract sets a text no limit. What is kept and told here has one: of DynamoDB's 400 KB of a
+#: row and EventBridge's 256 KB of an event, nobody's long page may cost the whole batch.
+LONGEST_TEXT: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class Click:
         visitor: its partition key: all events of one are in one shard, in order.
         sequence: its place in the stream, as text that sorts.
         arrived_at: when Kinesis took it, seconds since 1970.
-        event: its columns (see contract.EVENT_SCHEMA), event_timestamp in microseconds since 1970.
+        event: its columns (see contract.EVENT_SCHEMA), event_timestamp in microseconds since 1970,
+            texts cut to LONGEST_TEXT characters.
     """
 
     visitor: str
@@ -59,5 +63,9 @@ def read_record(record: Mapping[str, Any]) -> Click | None:
         event = read_event(line, int(arrived_at * 1_000_000))
     except Rejected:
         return None
+    event = {
+        name: value[:LONGEST_TEXT] if isinstance(value, str) else value
+        for name, value in event.items()
+    }
     sequence = sent["sequenceNumber"].zfill(SEQUENCE_DIGITS)
     return Click(sent["partitionKey"], sequence, arrived_at, event)

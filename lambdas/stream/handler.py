@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import boto3
@@ -26,36 +28,60 @@ from lambdas.stream.windows import Totals
 
 SOURCE: Final = "clickstream"
 ENTRIES_A_REQUEST: Final = 10
+#: What a failure in the midst of a batch leaves done is not done again.
+RECORDS_A_STEP: Final = 100
 MINUTE: Final = timedelta(minutes=1)
+log = logging.getLogger("stream")
 
 
 def on_records(batch: dict[str, Any], context: object) -> dict[str, Any]:
     """Look at one batch of a window, or at the window's end.
 
     Returns:
-        The window's state; an error fails the whole batch, and Lambda tries it again. A record
-        that is no event fails nothing.
+        The window's state and, after an error, the first record that is not done: Lambda goes on
+        from there. A record that is no event fails nothing.
     """
-    totals = Totals.from_state(batch.get("state") or {})
-    clicks = []
-    for record in batch["Records"]:
-        click = read_record(record)
-        totals.add(click)
-        if click:
-            clicks.append(click)
-    _follow(clicks)
+    totals, records = Totals.from_state(batch.get("state") or {}), batch["Records"]
+    for start in range(0, len(records), RECORDS_A_STEP):
+        step = records[start : start + RECORDS_A_STEP]
+        clicks = [read_record(record) for record in step]
+        try:
+            _follow(filter(None, clicks))
+        except Exception:
+            if not start:
+                raise
+            log.exception("records from %d of %d on are not done", start, len(records))
+            failed = {"itemIdentifier": step[0]["kinesis"]["sequenceNumber"]}
+            return {"state": totals.to_state(), "batchItemFailures": [failed]}
+        for click in clicks:
+            totals.add(click, os.environ["CURRENCY"])
     if batch.get("isFinalInvokeForWindow"):
         _end_window(totals, batch["window"], batch["shardId"])
     return {"state": totals.to_state(), "batchItemFailures": []}
 
 
 def on_minute(event: dict[str, Any], context: object) -> None:
-    """Look for abandoned carts, and at the last whole minute's traffic."""
+    """Look at the last whole minute's traffic, and for abandoned carts.
+
+    Raises:
+        RuntimeError: some of it failed; all else was done, and the next minute looks again.
+    """
     now = datetime.fromisoformat(event["time"])
-    for session in _table().due(now.timestamp()):
-        _tell([abandoned(session)])
-        _table().stop_watching(session)
-    _watch_traffic(now)
+    steps: list[Callable[[], None]] = [partial(_watch_traffic, now)]
+    carts = _table().due(now.timestamp())
+    steps += [
+        partial(_tell_abandoned, carts[start : start + ENTRIES_A_REQUEST])
+        for start in range(0, len(carts), ENTRIES_A_REQUEST)
+    ]
+    failed = 0
+    for step in steps:
+        try:
+            step()
+        except Exception:
+            log.exception("a part of this minute's work failed")
+            failed += 1
+    if failed:
+        raise RuntimeError(f"{failed} of {len(steps)} parts of this minute's work failed")
 
 
 def _follow(clicks: Iterable[Click]) -> None:
@@ -74,6 +100,12 @@ def _follow(clicks: Iterable[Click]) -> None:
     _table().keep(after, _limits().cart_abandoned_after)
 
 
+def _tell_abandoned(carts: Sequence[Session]) -> None:
+    _tell([abandoned(session) for session in carts])
+    for session in carts:
+        _table().stop_watching(session)
+
+
 def _end_window(totals: Totals, window: dict[str, str], shard: str) -> None:
     start, end = (datetime.fromisoformat(window[name]) for name in ("start", "end"))
     _table().count_minute(
@@ -82,12 +114,13 @@ def _end_window(totals: Totals, window: dict[str, str], shard: str) -> None:
         totals.events.total(),
         int((end + EXPIRY).timestamp()),
     )
-    totals.publish(int(end.timestamp() * 1000))
+    totals.publish(int(end.timestamp() * 1000), os.environ["CURRENCY"])
 
 
 def _watch_traffic(now: datetime) -> None:
-    # A window's last invocation comes after its end: the minute before the last one is whole.
-    last = now - 2 * MINUTE
+    # A window's last invocation may come two minutes after its end; what is not there counts as
+    # no traffic.
+    last = now - 3 * MINUTE
     minutes = [_minute(last - n * MINUTE) for n in range(traffic.AVERAGE_MINUTES, -1, -1)]
     counts = _table().minutes(minutes)
     found = traffic.level(counts)

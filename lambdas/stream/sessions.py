@@ -16,7 +16,7 @@ from lambdas.stream.clicks import Click
 SESSION_TIMEOUT: Final = timedelta(minutes=30)
 MILLISECOND: Final = timedelta(milliseconds=1)
 #: The cart is a hint for a reminder, not a record: the oldest of more products are forgotten.
-MOST_PRODUCTS: Final = 50
+MOST_PRODUCTS: Final = 20
 #: A reaction reports these: they are no sign that somebody is there.
 NOT_THE_VISITORS: Final = frozenset({"exposure"})
 
@@ -168,12 +168,13 @@ def _time(click: Click) -> int:
 
 
 def _cart(cart: dict[str, int], click: Click) -> dict[str, int]:
-    product = click.event["product_id"] or ""
-    quantity = click.event["quantity"]
+    product, quantity = click.event["product_id"], click.event["quantity"]
     quantity = 1 if quantity is None else quantity
-    if click.type == "purchase" and not product:
-        return {}
-    if click.type in ("remove_from_cart", "purchase"):
+    if not product:
+        return {} if click.type == "purchase" else cart
+    if click.type == "purchase":
+        left = 0  # an event that was sent twice counts twice here: who has bought is not reminded
+    elif click.type == "remove_from_cart":
         left = cart.get(product, 0) - quantity
     elif click.type == "add_to_cart":
         left = cart.get(product, 0) + quantity

@@ -1,7 +1,7 @@
 """What happened in one window of one shard: counts, visitors, revenue.
 
-The totals travel as a window's state from one invocation to the next, so they are exact however
-often a batch is tried again.
+The totals travel as a window's state from one invocation to the next, so they stay exact when a
+batch is tried again. (Only a crash between publishing them and the window's end publishes twice.)
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from decimal import Decimal
 from typing import Any, Final
 
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from clickstream_contract.contract import CATEGORIES
 
 from lambdas.stream.clicks import Click
+from lambdas.stream.sessions import NOT_THE_VISITORS
 
 NAMESPACE: Final = "Clickstream"
 #: Visitors are counted by the bits they set: 8 KiB of state, an error below 1 % up to 100,000 of
 #: them in a window. A shard takes 1,000 records a second. (Whang et al. 1990, linear counting.)
 VISITOR_BITS: Final = 1 << 16
-#: CloudWatch would make a metric of each type somebody invents.
-MOST_TYPES: Final = 50
+#: CloudWatch would make a metric, and a bill, of each type that somebody invents.
 OTHER: Final = "other"
 
 
@@ -34,30 +35,30 @@ class Totals:
     """The totals of a window so far.
 
     Attributes:
-        events: number of events by type.
-        revenue: of purchases, by currency ("" where none was sent).
+        events: number of events by type; those that the contract does not name are `OTHER`.
+        revenue: of purchases in the reporting currency, as the model counts it.
         rejected: number of records that are no events.
         visitors: a bitmap of VISITOR_BITS bits.
     """
 
     events: Counter[str] = field(default_factory=Counter)
-    revenue: dict[str, Decimal] = field(default_factory=dict)
+    revenue: Decimal = Decimal(0)
     rejected: int = 0
     visitors: bytearray = field(default_factory=lambda: bytearray(VISITOR_BITS // 8))
 
-    def add(self, click: Click | None) -> None:
-        """Count one record."""
+    def add(self, click: Click | None, currency: str) -> None:
+        """Count one record; `currency` is the reporting one."""
         if click is None:
             self.rejected += 1
             return
-        kind = click.type if click.type in self.events or len(self.events) < MOST_TYPES else OTHER
-        self.events[kind] += 1
+        self.events[click.type if click.type in CATEGORIES else OTHER] += 1
+        if click.type in NOT_THE_VISITORS:
+            return
         digest = hashlib.blake2b(click.visitor.encode(), digest_size=8).digest()
         bit = int.from_bytes(digest, "big") % VISITOR_BITS
         self.visitors[bit // 8] |= 1 << bit % 8
-        if click.type == "purchase":
-            currency = (click.event["currency"] or "")[:3].upper()
-            self.revenue[currency] = self.revenue.get(currency, Decimal(0)) + click.revenue
+        if click.type == "purchase" and (click.event["currency"] or currency).upper() == currency:
+            self.revenue += click.revenue
 
     @property
     def visitor_count(self) -> int:
@@ -72,32 +73,32 @@ class Totals:
             return cls()
         return cls(
             Counter(state["events"]),
-            {currency: Decimal(amount) for currency, amount in state["revenue"].items()},
+            Decimal(state["revenue"]),
             state["rejected"],
             bytearray(zlib.decompress(base64.b64decode(state["visitors"]))),
         )
 
     def to_state(self) -> dict[str, Any]:
-        """The totals as JSON, some KiB at most of the megabyte that a state may have."""
+        """The totals as JSON: at most some 12 KiB of the megabyte that a state may have."""
         return {
             "events": dict(self.events),
-            "revenue": {currency: str(amount) for currency, amount in self.revenue.items()},
+            "revenue": str(self.revenue),
             "rejected": self.rejected,
             "visitors": base64.b64encode(zlib.compress(self.visitors)).decode(),
         }
 
-    def publish(self, ended_at: int) -> None:
+    def publish(self, ended_at: int, currency: str) -> None:
         """Write the window's metrics to the log, from where CloudWatch takes them.
 
         Shards hold different visitors, so their numbers add up (statistic Sum).
 
         Args:
             ended_at: the window's end, milliseconds since 1970.
+            currency: the reporting one.
         """
         for kind, count in self.events.items():
             _metric("Events", count, ended_at, {"EventType": kind})
-        for currency, amount in self.revenue.items():
-            _metric("Revenue", float(amount), ended_at, {"Currency": currency or "none"})
+        _metric("Revenue", float(self.revenue), ended_at, {"Currency": currency})
         _metric("ActiveVisitors", self.visitor_count, ended_at)
         _metric("RejectedRecords", self.rejected, ended_at)
 

@@ -66,6 +66,7 @@ class Live:
     """The live path: the API and its key, the functions, what they keep and whom they tell."""
 
     api: str
+    stage: str
     api_key: str
     collector: str
     stream: str

@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 from clickstream import retention
+from clickstream.config import Config
 
 from tests.conftest import ROOT, EmbeddedAws
 from tests.e2e.conftest import Pipeline
+from tests.e2e.test_live import LivePath, purchase
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 
@@ -42,6 +44,20 @@ AWS_ALONE_NEEDS = {
     ("firehose", "s3:ListBucketMultipartUploads"): "large objects go up in parts",
     ("firehose", "s3:PutObject"): "errors, of which there are none here",
     ("firehose", "logs:PutLogEvents"): "errors, of which there are none here",
+    **{
+        (role, action): reason
+        for role in ("collector", "stream", "react")
+        for action, reason in (
+            ("sqs:SendMessage", "what cannot be handled, which is nothing here"),
+            ("kms:GenerateDataKey", "the queue encrypts what cannot be handled"),
+        )
+    },
+    ("stream", "kinesis:DescribeStreamSummary"): "AWS's pollers look at the stream",
+    ("stream", "dynamodb:GetItem"): "traffic that has changed, for which it takes minutes",
+    ("react", "dynamodb:DeleteItem"): "a message that SNS did not take gives its key back",
+    ("react", "dynamodb:GetItem"): "Powertools looks for a key whose item was not answered",
+    ("react", "sns:Publish"): "traffic that has changed",
+    ("react", "kms:Decrypt"): "DynamoDB decrypts for whoever asks",
     ("redshift", "glue:GetTables"): "AWS's Spectrum lists an external schema's tables",
 }
 
@@ -87,6 +103,7 @@ def trail(pipeline: Pipeline, deployed: Any) -> dict[str, list[dict[str, Any]]]:
         PartitionKey=PERSON,
         Data=json.dumps(event).encode(),
     )
+    _walk_live(pipeline)
     _await_delivery(aws, pipeline.config.buckets.raw)
     today = datetime.now(UTC).date()
     leave_traces(pipeline)
@@ -100,6 +117,18 @@ def trail(pipeline: Pipeline, deployed: Any) -> dict[str, list[dict[str, Any]]]:
     for call in calls:
         found[call["principal"]].append(call)
     return found
+
+
+def _walk_live(pipeline: Pipeline) -> None:
+    """Somebody buys, and somebody leaves a cart."""
+    path = LivePath(pipeline.aws)
+    with urllib.request.urlopen(f"{path.url}/health") as answer:
+        assert answer.status == 200
+    path.send(purchase(), purchase(event_type="add_to_cart", order_id=None))
+    assert path.alerts(within=60)
+    later = {"time": (datetime.now(UTC) + timedelta(hours=2)).isoformat()}
+    clock = pipeline.config.live.clock
+    pipeline.aws.client("lambda").invoke(FunctionName=clock, Payload=json.dumps(later))
 
 
 def _upkeep(pipeline: Pipeline, day: date) -> None:
@@ -157,7 +186,7 @@ def grants(aws: EmbeddedAws, role: str) -> Iterator[Grant]:
                     yield Grant(action, place)
 
 
-ROLES = ("airflow", "producer", "firehose", "glue", "crawler", "redshift", "eraser")
+ROLES = tuple(vars(Config.from_environment({}).roles))
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from clickstream.config import Config
 
+from scripts.live import find_collector
 from tests.conftest import EmbeddedAws
 
 NAMES = Config.from_environment({})
@@ -26,13 +27,10 @@ class LivePath:
     """An embedded AWS with the live path's resources, and a subscriber to each topic."""
 
     def __init__(self, aws: EmbeddedAws) -> None:
-        self.aws, live = aws, NAMES.live
-        gateway = aws.client("apigateway")
-        (api,) = (api for api in gateway.get_rest_apis()["items"] if api["name"] == live.api)
-        (key,) = gateway.get_api_keys(nameQuery=live.api_key, includeValues=True)["items"]
-        self.url = f"{aws.endpoint}/restapis/{api['id']}/v1/_user_request_"
-        self.key = key["value"]
-        self.queues = {name: self._subscribe(name) for name in (live.purchases_topic,)}
+        self.aws = aws
+        collector = find_collector(NAMES, aws.client, aws.endpoint)
+        self.url, self.key = collector.url, collector.key
+        self.queues = {name: self._subscribe(name) for name in (NAMES.live.purchases_topic,)}
 
     def _subscribe(self, topic: str) -> str:
         arn = f"arn:aws:sqs:us-east-1:000000000000:{topic}-test"

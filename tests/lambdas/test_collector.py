@@ -253,6 +253,9 @@ def test_a_bad_event_is_named_by_place_and_reason_and_the_good_ones_are_taken(
         (b"17", "NOT_AN_OBJECT"),
         (b"[[]]", "NOT_AN_OBJECT"),
         (b"{}\n{}", "CONCATENATED"),
+        (b'{"a":"1\n2"}', "JSON_SYNTAX"),
+        (b'[{"a":"1\n2"}]', "JSON_SYNTAX"),
+        (b'{\n"a":\n1}', "MISSING_FIELD"),
         (b"[NaN]", "NUMERIC"),
         (b'{"a":"\xff"}', "UTF8"),
         (b"[" * 100_000, "DEPTH"),
@@ -319,6 +322,9 @@ def test_torn_gzip_is_answered_400_and_kept(
         (gzip.compress(b"[" + b" " * (1 << 20) + b"]"), {"Content_Encoding": "gzip"}, "unpacks"),
         (json.dumps([event()] * 501).encode(), {}, "501 events"),
         (json.dumps(event(page="x" * ((1 << 20) - 1000))).encode(), {}, "an event takes"),
+        (b"\xff" * 900_000, {}, "an event takes 1,200,008 bytes"),
+        (b"\xff" * 900_000, {"Content_Encoding": "gzip"}, "an event takes"),
+        (b"x" * (1 << 20), {}, "an event takes"),
     ],
 )
 def test_too_much_is_refused_whole(

@@ -119,6 +119,14 @@ def test_a_purchase_alerts_once_however_often_it_is_told(reactions: Reactions) -
     assert "o-1" in json.loads(sent[0]["Message"])["text"]
 
 
+def test_a_subject_is_one_line_of_less_than_100_characters(reactions: Reactions) -> None:
+    odd = PURCHASE | {"currency": "E\n\x85\u2028R" + "x" * 200}
+    reactions.tell("purchase", "purchase/e-3/1", odd)
+    (sent,) = reactions.messages("PURCHASE_TOPIC_ARN")
+    assert sent["Subject"].startswith("Purchase: 59.97 E   Rxx")
+    assert len(sent["Subject"]) == 99
+
+
 def test_a_reaction_that_fails_is_made_at_the_next_try(
     reactions: Reactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,8 +169,8 @@ def test_a_cart_left_is_reminded_of_in_the_visitors_variant_and_the_lake_is_told
         for visitor in visitors:
             session = SESSION | {"anonymous_id": visitor, "session": f"{visitor}/1"}
             reactions.tell("cart_abandoned", f"cart_abandoned/{visitor}", session)
-    wanted = {v: assign("cart_reminder", v, {"reminder": 1, "discount": 1}) for v in visitors}
-    assert set(wanted.values()) == {"reminder", "discount"}
+    wanted = {v: assign("cart_reminder", v, {"control": 1, "discount": 1}) for v in visitors}
+    assert set(wanted.values()) == {"control", "discount"}
     sent = {
         json.loads(message["Message"])["anonymous_id"]: message
         for message in reactions.messages("PUSH_TOPIC_ARN")
@@ -170,7 +178,7 @@ def test_a_cart_left_is_reminded_of_in_the_visitors_variant_and_the_lake_is_told
     assert {v: m["MessageAttributes"]["variant"]["Value"] for v, m in sent.items()} == wanted
     texts = {wanted[v]: json.loads(m["Message"])["text"] for v, m in sent.items()}
     assert "5 %" in texts["discount"]
-    assert "5 %" not in texts["reminder"]
+    assert "5 %" not in texts["control"]
     exposures = reactions.lines()
     assert {line["anonymous_id"]: line["metadata"]["variant"] for line in exposures} == wanted
     assert {line["event_type"] for line in exposures} == {"exposure"}

@@ -141,6 +141,7 @@ def live(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> Live:
     monkeypatch.setattr(handler, "_bus", lambda: made.events)
     monkeypatch.setattr(handler, "_limits", lambda: LIMITS)
     monkeypatch.setenv("EVENT_BUS", made.bus)
+    monkeypatch.setenv("CURRENCY", "EUR")
     return made
 
 
@@ -242,11 +243,57 @@ def test_a_cart_that_was_paid_or_emptied_is_not_abandoned(live: Live) -> None:
     live.batch(record(1, T0, "a-1", **add), record(2, T0, "a-1", event_type="purchase"))
     live.batch(record(3, T0, "a-2", **add))
     live.batch(record(4, T0, "a-2", event_type="remove_from_cart", product_id="p"))
-    live.batch(record(5, T0, "a-3", **add), record(6, T0, "a-3", **add))
+    live.batch(record(5, T0, "a-3", **add), record(6, T0, "a-3", **add))  # sent twice
     live.batch(record(7, T0, "a-3", event_type="purchase", product_id="p"))
+    live.batch(record(8, T0, "a-4", **add), record(9, T0, "a-4", event_type="add_to_cart"))
+    live.batch(record(10, T0, "a-4", event_type="purchase", product_id="q"))
     live.told()
     live.minute(T0 + timedelta(hours=1))
-    assert [detail["anonymous_id"] for _, detail in live.told()] == ["a-3"]
+    found = [(detail["anonymous_id"], detail["cart"]) for _, detail in live.told()]
+    assert found == [("a-4", {"p": 1})]
+
+
+def test_a_cart_that_cannot_be_told_holds_up_no_other(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitors = [f"a-{number}" for number in range(25)]
+    live.batch(
+        *(
+            record(number, T0, visitor, event_type="add_to_cart", product_id="p")
+            for number, visitor in enumerate(visitors)
+        )
+    )
+    tell, looked = handler._tell, []
+
+    def refuse(events: list[KeyEvent]) -> None:
+        if any(event.detail["anonymous_id"] == "a-3" for event in events):
+            raise RuntimeError("the bus refuses")
+        tell(events)
+
+    monkeypatch.setattr(handler, "_tell", refuse)
+    monkeypatch.setattr(handler, "_watch_traffic", looked.append)
+    with pytest.raises(RuntimeError, match="1 of 4 parts of this minute's work failed"):
+        live.minute(T0 + timedelta(hours=1))
+    monkeypatch.setattr(handler, "_tell", tell)
+    told = {detail["anonymous_id"] for _, detail in live.told()}
+    assert len(told) == 15
+    assert len(looked) == 1
+    live.minute(T0 + timedelta(hours=1, minutes=1))
+    assert told | {detail["anonymous_id"] for _, detail in live.told()} == set(visitors)
+
+
+def test_texts_without_end_cost_no_batch(live: Live) -> None:
+    huge = {"page": "p" * 500_000, "user_id": "😀" * 30_000}
+    cart = [
+        record(n, T0, event_type="add_to_cart", product_id=f"{n:03}" + "é" * 9000)
+        for n in range(100)
+    ]
+    bought = {"event_type": "purchase", "page_url": "u" * 900_000, "currency": "E" * 9000}
+    live.batch(*cart, record(100, T0, **huge), record(101, T0, "a-2", **bought))
+    assert len(live.session("a-1").cart) == 20
+    assert len(live.session("a-1").last_page or "") == 500
+    live.minute(T0 + timedelta(hours=1))
+    assert {kind for kind, _ in live.told()} == {"purchase", "cart_abandoned"}
 
 
 def test_a_reminder_is_no_sign_of_life(live: Live) -> None:
@@ -312,6 +359,8 @@ def test_a_windows_metrics_are_those_of_all_its_batches(
         second = live.batch(
             record(3, T0, currency="eur", **paid),
             record(4, T0, **paid),
+            record(6, T0, "a-3", currency="SEK", **paid),
+            record(7, T0, "a-4", event_type="exposure"),
             raw_record(5, T0, b"no event\n"),
             **window(T0, state=first["state"]),
         )
@@ -319,10 +368,10 @@ def test_a_windows_metrics_are_those_of_all_its_batches(
     live.batch(**window(T0, final=True, state=json.loads(json.dumps(second["state"]))))
     assert metrics(capsys.readouterr().out) == {
         ("Events", "view"): 1,
-        ("Events", "purchase"): 3,
-        ("Revenue", "EUR"): 10,
-        ("Revenue", "none"): 5,
-        ("ActiveVisitors", ""): 2,
+        ("Events", "purchase"): 4,
+        ("Events", "other"): 1,
+        ("Revenue", "EUR"): 15,
+        ("ActiveVisitors", ""): 3,
         ("RejectedRecords", ""): 1,
     }
 
@@ -341,7 +390,7 @@ def test_visitors_are_counted_within_two_percent_in_little_state(count: int) -> 
     totals = Totals()
     for number in range(count):
         for _ in range(2):
-            totals.add(Click(f"a-{number:016x}", "1", 0.0, {"event_type": "view"}))
+            totals.add(Click(f"a-{number:016x}", "1", 0.0, {"event_type": "view"}), "EUR")
     assert totals.visitor_count == pytest.approx(count, rel=0.02)
     assert len(json.dumps(totals.to_state())) < 16_384
     assert Totals.from_state(totals.to_state()) == totals
@@ -350,10 +399,33 @@ def test_visitors_are_counted_within_two_percent_in_little_state(count: int) -> 
 def test_invented_types_make_no_metrics_without_end() -> None:
     totals = Totals()
     for number in range(200):
-        totals.add(Click("a", "1", 0.0, {"event_type": f"type-{number}"}))
-    assert totals.events.total() == 200
-    assert len(totals.events) == 51
-    assert totals.events["other"] == 150
+        totals.add(Click("a", "1", 0.0, {"event_type": f"type-{number}"}), "EUR")
+    assert totals.events == {"other": 200}
+
+
+def test_a_failure_in_the_midst_of_a_batch_is_gone_on_from(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [record(n, T0, f"a-{n}") for n in range(250)]
+    keep = live.table.keep
+
+    def fail(sessions: list[Session], _: timedelta) -> None:
+        if any(session.visitor == "a-120" for session in sessions):
+            raise RuntimeError("the table is busy")
+        keep(sessions, LIMITS.cart_abandoned_after)
+
+    monkeypatch.setattr(live.table, "keep", fail)
+    answer = live.batch(*records, **window(T0))
+    (failed,) = answer["batchItemFailures"]
+    assert failed == {"itemIdentifier": records[100]["kinesis"]["sequenceNumber"]}
+    assert sum(answer["state"]["events"].values()) == 100
+    with pytest.raises(RuntimeError, match="busy"):  # nothing of this one is done
+        live.batch(*records[100:], **window(T0, state=answer["state"]))
+    monkeypatch.setattr(live.table, "keep", keep)
+    answer = live.batch(*records[100:], **window(T0, state=answer["state"]))
+    assert answer["batchItemFailures"] == []
+    assert sum(answer["state"]["events"].values()) == 250
+    assert len(live.table.sessions([f"a-{n}" for n in range(250)])) == 250
 
 
 # -- traffic
@@ -388,7 +460,7 @@ def test_traffic_that_breaks_off_is_told_once_and_so_is_its_return(live: Live) -
             totals = Totals(Counter(view=events))
             for _ in range(3):  # told three times, counted once
                 live.batch(**window(start, final=True, state=totals.to_state()))
-        live.minute(start + timedelta(minutes=2, seconds=5))
+        live.minute(start + timedelta(minutes=3, seconds=5))
         if number < 19:
             continue
         told += [(number, kind, detail["level"], detail["events"]) for kind, detail in live.told()]

@@ -212,6 +212,15 @@ def test_calls_of_other_services_name_their_resources(caller: Caller, bucket: st
     operator.client("kinesis").create_stream(StreamName=name, ShardCount=1)
     operator.client("logs").create_log_group(logGroupName=group)
     topic = operator.client("sns").create_topic(Name=name)["TopicArn"]
+    tables = [f"{name}-{number}" for number in (1, 2)]
+    for table in tables:
+        operator.client("dynamodb").create_table(
+            TableName=table,
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    operator.client("events").create_event_bus(Name=name)
     firehose.put_record_batch(DeliveryStreamName=name, Records=[{"Data": b"1"}])
     firehose.list_delivery_streams()
     kinesis.put_records(StreamName=name, Records=[{"Data": b"1", "PartitionKey": "1"}])
@@ -220,6 +229,11 @@ def test_calls_of_other_services_name_their_resources(caller: Caller, bucket: st
     caller.client("cloudwatch").list_metrics(Namespace="AWS/Firehose")
     caller.client("sns").publish(TopicArn=topic, Message="x")
     caller.client("sts").get_caller_identity()
+    keys = {"Keys": [{"id": {"S": "1"}}]}
+    caller.client("dynamodb").batch_get_item(RequestItems=dict.fromkeys(tables, keys))
+    caller.client("dynamodb").get_item(TableName=tables[0], Key={"id": {"S": "1"}})
+    entry = {"Source": "x", "DetailType": "y", "Detail": "{}", "EventBusName": name}
+    caller.client("events").put_events(Entries=[entry])
     assert caller.used() == {
         ("firehose:PutRecordBatch", arn("firehose", f"deliverystream/{name}")),
         ("firehose:ListDeliveryStreams", "*"),
@@ -229,6 +243,9 @@ def test_calls_of_other_services_name_their_resources(caller: Caller, bucket: st
         ("cloudwatch:ListMetrics", "*"),
         ("sns:Publish", topic),
         ("sts:GetCallerIdentity", "*"),
+        *(("dynamodb:BatchGetItem", arn("dynamodb", f"table/{table}")) for table in tables),
+        ("dynamodb:GetItem", arn("dynamodb", f"table/{tables[0]}")),
+        ("events:PutEvents", arn("events", f"event-bus/{name}")),
     }
 
 

@@ -93,7 +93,8 @@ class Lakehouse:
 
     def text(self, name: str, **values: Any) -> str:
         """A file of sql/ with this shop's days."""
-        values = {**DATES, "interval_start": "2026-11-20 00:00:00", "run_id": "jr_1", **values}
+        run = {"interval_start": "2026-11-20 00:00:00", "run_id": "jr_1"}
+        values = {**DATES, "currency": "USD", **run, **values}
         by_day = f"day IN ({', '.join(repr(str(day)) for day in DAYS)})"
         by_numbers = (
             f"(year = 2026 AND month = 11 AND day IN ({', '.join(f'{d.day}' for d in DAYS)}))"

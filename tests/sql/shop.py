@@ -10,6 +10,10 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from clickstream_contract.contract import CATEGORIES, OTHER_CATEGORY
+
+from tests.sql.experiments import STORIES
+
 Row = dict[str, Any]
 
 #: The first day lies before the dates that are asked for.
@@ -33,6 +37,7 @@ class Shop:
         for day in DAYS:
             for number in range(40):
                 self._session(dice, day, number, seen)
+        self._experiments()
         self._dimensions()
         self._marts(dice)
 
@@ -85,29 +90,53 @@ class Shop:
         for offset in range(len(pages) + 1):
             at = start + timedelta(seconds=offset)
             late = timedelta(days=1) if number % 11 == 0 else timedelta(hours=number % 3)
-            self.rows["fact_clicks"].append(
-                {
-                    "event_id": f"{day:%d}-{number:03}-{offset}",
-                    "is_event_id_derived": False,
-                    "event_type": "view" if offset else "click",
-                    "event_category": "browse",
-                    "event_timestamp": at,
-                    "user_id": user if number % 2 else None,
-                    "anonymous_id": f"a-{user}",
-                    "is_bot": is_bot,
-                    "is_clock_skewed": False,
-                    "metadata": [("product_name", "Schuh")],
-                    "payload_hash": offset,
-                    "arrived_at": at.replace(minute=0, second=0) + late,
-                    "source_object": f"raw/{day}",
-                    "source_line": number,
-                    "processed_timestamp": at,
-                    "year": day.year,
-                    "month": day.month,
-                    "day": day.day,
-                    "hour": at.hour,
-                }
+            self._click(
+                f"{day:%d}-{number:03}-{offset}",
+                at,
+                late=late,
+                event_type="view" if offset else "click",
+                user_id=user if number % 2 else None,
+                anonymous_id=f"a-{user}",
+                is_bot=is_bot,
+                metadata=[("product_name", "Schuh")],
+                payload_hash=offset,
+                source_line=number,
             )
+
+    def _click(
+        self, event_id: str, at: datetime, late: timedelta = timedelta(0), **fields: Any
+    ) -> None:
+        self.rows["fact_clicks"].append(
+            {
+                "event_id": event_id,
+                "is_event_id_derived": False,
+                "event_category": CATEGORIES.get(fields["event_type"], OTHER_CATEGORY),
+                "event_timestamp": at,
+                "is_bot": False,
+                "is_clock_skewed": False,
+                "metadata": [],
+                "payload_hash": 0,
+                "arrived_at": at.replace(minute=0, second=0) + late,
+                "source_object": f"raw/{at.date()}",
+                "source_line": 0,
+                "processed_timestamp": at,
+                "year": at.year,
+                "month": at.month,
+                "day": at.day,
+                "hour": at.hour,
+                **fields,
+            }
+        )
+
+    def _experiments(self) -> None:
+        """Clicks alone: who was shown what, and bought. `experiments.STORIES` has who they are."""
+        for visitor, story in STORIES.items():
+            for number, (at, event_type, fields) in enumerate(story):
+                self._click(
+                    f"{visitor}-{number}",
+                    datetime.fromisoformat(f"2026-11-{at}"),
+                    **{"event_type": event_type, "anonymous_id": visitor, **fields},
+                )
 
     def _dimensions(self) -> None:
         sessions = self.rows["fact_sessions"]

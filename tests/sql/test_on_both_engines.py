@@ -161,6 +161,79 @@ def test_ways_after_the_landing_page_are_the_sessions_own(lakehouse: Lakehouse) 
     assert found == {way: ways[way] for way in found}
 
 
+def test_an_experiment_counts_what_came_after_the_first_exposure(lakehouse: Lakehouse) -> None:
+    columns = (
+        *("experiment", "variant", "is_control", "visitor_count", "crossover_count"),
+        *("converted_visitor_count", "revenue", "visitor_share", "visitor_conversion_rate"),
+        *("revenue_per_visitor", "conversion_lift", "z_score"),
+    )
+    # Worked out by hand from experiments.STORIES. A z of two proportions x/n and y/m, P together:
+    # (y/m - x/n) / sqrt(P (1 - P) (1/n + 1/m)).
+    answer = [
+        # 20 + often, foreign, device, no browser; 3 + often, foreign, no browser; 30 + 10.75 + 3.25
+        ("button", "control", True, 24, 1, 6, 44, 0.4, 0.25, 1.8333, None, None),
+        # 20 + twice, before, the other before, logged in; 9 + all but before; 112.5 + 7 + 5 + 1;
+        # 1/4 / sqrt(3/8 * 5/8 * 1/12) = 4 / sqrt(5)
+        ("button", "big", False, 24, 1, 12, 125.5, 0.4, 0.5, 5.2292, 1, 1.7889),
+        # -1/6 / sqrt(7/36 * 29/36 * 1/8) = -sqrt(288 / 203)
+        ("button", "wide", False, 12, 0, 1, 8, 0.2, 0.0833, 0.6667, -0.6667, -1.1911),
+        ("cart_reminder", "discount", True, 4, 0, 3, 30, 0.5, 0.75, 7.5, None, None),
+        # -1/4 / sqrt(5/8 * 3/8 * 1/2) = -sqrt(8 / 15)
+        ("cart_reminder", "reminder", False, 4, 0, 2, 25, 0.5, 0.5, 6.25, -0.3333, -0.7303),
+        # Where nobody converts or nobody is left, there is nothing to compare.
+        ("quiet", "a", True, 1, 0, 0, 0, 0.5, 0, 0, None, None),
+        ("quiet", "b", False, 1, 0, 0, 0, 0.5, 0, 0, None, None),
+        ("swap", "x", True, 0, 1, 0, 0, 0, None, None, None, None),
+        ("swap", "y", False, 1, 0, 0, 0, 1, 0, 0, None, None),
+    ]
+    rows = ask(lakehouse, "experiment_results")
+    assert rows == [dict(zip(columns, row, strict=True)) for row in answer]
+
+
+def test_an_experiments_z_squared_is_pearsons_chi_square(lakehouse: Lakehouse) -> None:
+    rows = ask(lakehouse, "experiment_results")
+    compared = [row for row in rows if row["z_score"] is not None]
+    assert len(compared) == 3
+    for row in compared:
+        (control,) = (
+            other
+            for other in rows
+            if other["experiment"] == row["experiment"] and other["is_control"]
+        )
+        groups = [(it["converted_visitor_count"], it["visitor_count"]) for it in (control, row)]
+        converted, everybody = (sum(numbers) for numbers in zip(*groups, strict=True))
+        chi_square = 0.0
+        for bought, size in groups:
+            for seen, share in ((bought, converted), (size - bought, everybody - converted)):
+                expected = size * share / everybody
+                chi_square += (seen - expected) ** 2 / expected
+        assert row["z_score"] ** 2 == pytest.approx(chi_square, abs=1e-3)
+
+
+def test_an_experiments_revenue_is_in_the_currency_that_is_asked_for(lakehouse: Lakehouse) -> None:
+    sql = lakehouse.text("analytics/experiment_results.sql", currency="EUR")
+    rows = lakehouse.ask_athena(sql)
+    revenue = {row["variant"]: row["revenue"] for row in rows if row["experiment"] == "button"}
+    # Two purchases of 99 in euros; no currency, or a blank one, means whichever is asked for.
+    assert revenue == {"control": 2 * 99 + 4.25, "big": 0, "wide": 0}
+
+
+def test_an_experiment_knows_nothing_of_other_days(lakehouse: Lakehouse) -> None:
+    days = {"first_date": "2026-11-14", "last_date": "2026-11-20"}
+    sql = lakehouse.text("analytics/experiment_results.sql", **days)
+    found = {
+        row["variant"]: (
+            *(row["visitor_count"], row["crossover_count"]),
+            *(row["converted_visitor_count"], row["revenue"]),
+        )
+        for row in lakehouse.ask_athena(sql)
+        if row["experiment"] == "button"
+    }
+    # The earlier exposures count now, one of them makes a cross-over; what was bought on the 21st
+    # does not.
+    assert found == {"control": (26, 2, 8, 109), "big": (23, 1, 10, 119.5), "wide": (12, 0, 1, 8)}
+
+
 # ---------------------------------------------------------------- checks and loads
 
 
