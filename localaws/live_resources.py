@@ -33,13 +33,14 @@ METHODS = (
 )
 THROTTLE = {"rateLimit": 1000.0, "burstLimit": 2000}
 #: A browser may read why API Gateway itself refused it.
-REFUSALS = {
-    "responseParameters": {
-        "gatewayresponse.header.Access-Control-Allow-Origin": "'*'",
-        "gatewayresponse.header.Retry-After": "'2'",
-    },
-    "responseTemplates": {"application/json": '{"message":$context.error.messageString}'},
+REFUSAL = {"Access-Control-Allow-Origin": "'*'"}
+TRY_AGAIN = {
+    **REFUSAL,
+    "Access-Control-Expose-Headers": "'Retry-After'",
+    "Retry-After": "'2'",
 }
+REFUSALS = {"DEFAULT_4XX": REFUSAL, "DEFAULT_5XX": TRY_AGAIN, "THROTTLED": TRY_AGAIN}
+REFUSAL_TEMPLATES = {"application/json": '{"message":$context.error.messageString}'}
 
 
 class LiveResources:
@@ -231,15 +232,22 @@ class LiveResources:
             ],
         )
         events.put_rule(Name=live.clock, ScheduleExpression="rate(1 minute)")
-        target = {"Id": "clock", "Arn": function(f"function:{live.clock}")}
-        events.put_targets(Rule=live.clock, Targets=[target])
-        client = self._context.client("lambda")
-        client.put_function_event_invoke_config(
-            FunctionName=live.react,
-            MaximumRetryAttempts=2,
-            MaximumEventAgeInSeconds=3600,
-            DestinationConfig={"OnFailure": {"Destination": dead_letters["Arn"]}},
+        events.put_targets(
+            Rule=live.clock,
+            Targets=[
+                {
+                    "Id": "clock",
+                    "Arn": function(f"function:{live.clock}"),
+                    "RetryPolicy": {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 300},
+                    "DeadLetterConfig": dead_letters,
+                }
+            ],
         )
+        client = self._context.client("lambda")
+        for name, seconds in ((live.react, 3600), (live.clock, 300)):
+            client.put_function_event_invoke_config(
+                FunctionName=name, MaximumRetryAttempts=2, MaximumEventAgeInSeconds=seconds
+            )
 
     def permissions(self) -> None:
         """Who may invoke which function."""
@@ -302,8 +310,15 @@ class LiveResources:
             gateway.put_integration(
                 **place, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri
             )
-        for kind in ("DEFAULT_4XX", "DEFAULT_5XX"):
-            gateway.put_gateway_response(restApiId=api["id"], responseType=kind, **REFUSALS)
+        for kind, headers in REFUSALS.items():
+            gateway.put_gateway_response(
+                restApiId=api["id"],
+                responseType=kind,
+                responseParameters={
+                    f"gatewayresponse.header.{name}": value for name, value in headers.items()
+                },
+                responseTemplates=REFUSAL_TEMPLATES,
+            )
         gateway.create_deployment(restApiId=api["id"], stageName=live.stage)
         plan = gateway.create_usage_plan(
             name=live.api_key,

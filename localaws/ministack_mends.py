@@ -22,8 +22,10 @@ def install() -> None:
     _mend_alarms()
     _mend_api_keys()
     _mend_api_stages()
+    _mend_bus_policies()
     _mend_dead_letters()
     _mend_endpoints()
+    _mend_firewalls()
     _mend_flow_logs()
     _mend_function_credentials()
     _mend_invoke_configs()
@@ -120,6 +122,22 @@ def _time(key: str, value: Any) -> Any:
     return value
 
 
+def _mend_bus_policies() -> None:
+    """A bus's policy that is given whole, not as one statement's parts."""
+    from ministack.services import eventbridge
+
+    put = eventbridge._put_permission
+
+    def put_permission(data: dict[str, Any]) -> Any:
+        if not data.get("Policy"):
+            return put(data)
+        bus = data.get("EventBusName", "default")
+        eventbridge._event_bus_policies[bus] = json.loads(data["Policy"])
+        return eventbridge.json_response({})
+
+    eventbridge._put_permission = put_permission
+
+
 def _mend_dead_letters() -> None:
     """A function's dead-letter queue is taken away by an empty name."""
     from ministack.services import lambda_svc
@@ -177,6 +195,35 @@ def _mend_endpoints() -> None:
     ec2._vpce_fields_xml = fields_xml
     ec2._ACTION_MAP["CreateVpcEndpoint"] = create_vpc_endpoint
     ec2._ACTION_MAP["ModifyVpcEndpoint"] = modify_vpc_endpoint
+
+
+def _mend_firewalls() -> None:
+    """Where a firewall's log goes."""
+    from ministack.services import waf
+
+    handle, member = waf.handle_request, "LoggingConfiguration"
+
+    async def handle_request(
+        method: str, path: str, headers: Mapping[str, str], body: bytes, query: Parameters
+    ) -> Any:
+        action = headers.get("x-amz-target", "").rpartition(".")[2]
+        if action not in (f"Put{member}", f"Get{member}", f"Delete{member}"):
+            return await handle(method, path, headers, body, query)
+        data = json.loads(body)
+        arn = data.get(member, data)["ResourceArn"]
+        acl, error = waf._resolve_local_web_acl(arn)
+        if error:
+            return error
+        if action == f"Delete{member}":
+            acl.pop(member, None)
+            return waf.json_response({})
+        if action == f"Put{member}":
+            acl[member] = data[member]
+        if member not in acl:
+            return waf._waf_err("WAFNonexistentItemException", f"{arn} logs nothing.")
+        return waf.json_response({member: acl[member]})
+
+    waf.handle_request = handle_request
 
 
 def _mend_flow_logs() -> None:

@@ -9,6 +9,20 @@ locals {
     "OPTIONS beacon" = { path = "beacon", method = "OPTIONS", needs_key = false }
     "GET health"     = { path = "health", method = "GET", needs_key = false }
   }
+
+  # What API Gateway answers itself. A page may read why, whatever its origin: there is nothing else in it.
+  refusal = { Access-Control-Allow-Origin = "'*'" }
+  try_again = merge(local.refusal, {
+    Access-Control-Expose-Headers = "'Retry-After'"
+    Retry-After                   = "'2'"
+  })
+  refusals = { DEFAULT_4XX = local.refusal, DEFAULT_5XX = local.try_again, THROTTLED = local.try_again }
+
+  throttle = {
+    rate = var.live_path.requests_per_second
+    # 5000 is an account's quota.
+    burst = min(2 * var.live_path.requests_per_second, 5000)
+  }
 }
 
 resource "aws_api_gateway_rest_api" "collector" {
@@ -54,17 +68,13 @@ resource "aws_api_gateway_integration" "collector" {
   uri                     = aws_lambda_function.this["collector"].invoke_arn
 }
 
-# A browser may read why API Gateway itself refused it.
 resource "aws_api_gateway_gateway_response" "refused" {
-  for_each = toset(["DEFAULT_4XX", "DEFAULT_5XX"])
+  for_each = local.refusals
 
-  rest_api_id   = aws_api_gateway_rest_api.collector.id
-  response_type = each.value
-
-  response_parameters = {
-    "gatewayresponse.header.Access-Control-Allow-Origin" = "'*'"
-    "gatewayresponse.header.Retry-After"                 = "'2'"
-  }
+  rest_api_id         = aws_api_gateway_rest_api.collector.id
+  response_type       = each.key
+  status_code         = each.key == "THROTTLED" ? "429" : null # the others are families of codes
+  response_parameters = { for header, value in each.value : "gatewayresponse.header.${header}" => value }
 
   # What API Gateway puts here where nothing is said.
   response_templates = { "application/json" = "{\"message\":$context.error.messageString}" }
@@ -73,8 +83,14 @@ resource "aws_api_gateway_gateway_response" "refused" {
 resource "aws_api_gateway_deployment" "collector" {
   rest_api_id = aws_api_gateway_rest_api.collector.id
 
+  # What a stage serves is the last deployment: all that one is made of, and nothing that changes by itself.
   triggers = {
-    api = sha256(jsonencode([local.methods, aws_api_gateway_rest_api.collector.binary_media_types]))
+    api = sha256(jsonencode([
+      local.methods,
+      local.refusals,
+      aws_api_gateway_rest_api.collector.binary_media_types,
+      aws_lambda_function.this["collector"].invoke_arn,
+    ]))
   }
 
   lifecycle {
@@ -116,8 +132,9 @@ resource "aws_api_gateway_method_settings" "collector" {
   settings {
     metrics_enabled        = true
     logging_level          = "ERROR"
-    throttling_rate_limit  = var.live_path.requests_per_second
-    throttling_burst_limit = 2 * var.live_path.requests_per_second
+    data_trace_enabled     = false # it would log whole events
+    throttling_rate_limit  = local.throttle.rate
+    throttling_burst_limit = local.throttle.burst
   }
 }
 
@@ -136,8 +153,8 @@ resource "aws_api_gateway_usage_plan" "browsers" {
   }
 
   throttle_settings {
-    rate_limit  = var.live_path.requests_per_second
-    burst_limit = 2 * var.live_path.requests_per_second
+    rate_limit  = local.throttle.rate
+    burst_limit = local.throttle.burst
   }
 }
 
@@ -155,20 +172,26 @@ resource "aws_lambda_permission" "collector" {
   source_arn    = "${aws_api_gateway_rest_api.collector.execution_arn}/${aws_api_gateway_stage.collector.stage_name}/*"
 }
 
-# API Gateway writes its logs with one role for the account and region.
+# API Gateway writes its logs with one role for the account and region: one environment sets it.
 resource "aws_iam_role" "api_logs" {
+  count = var.sets_api_gateway_account ? 1 : 0
+
   name               = "${var.name_prefix}-api-logs"
   description        = "API Gateway writes its access and error logs."
   assume_role_policy = data.aws_iam_policy_document.service_trust["api_logs"].json
 }
 
 resource "aws_iam_role_policy_attachment" "api_logs" {
-  role       = aws_iam_role.api_logs.name
+  count = var.sets_api_gateway_account ? 1 : 0
+
+  role       = aws_iam_role.api_logs[0].name
   policy_arn = "arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 }
 
 resource "aws_api_gateway_account" "this" {
-  cloudwatch_role_arn = aws_iam_role.api_logs.arn
+  count = var.sets_api_gateway_account ? 1 : 0
+
+  cloudwatch_role_arn = aws_iam_role.api_logs[0].arn
 
   depends_on = [aws_iam_role_policy_attachment.api_logs]
 }

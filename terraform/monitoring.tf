@@ -6,9 +6,13 @@ locals {
     glue_output = "${local.names.glue.log_group_prefix}/output"
     glue_error  = "${local.names.glue.log_group_prefix}/error"
     # Glue names a crawler's group after its role and security configuration.
-    crawler          = "/aws-glue/crawlers-role/${local.names.roles.crawler}-${var.name_prefix}"
-    network          = "/aws/vpc/${var.name_prefix}"
-    api              = "/aws/apigateway/${local.names.live.api}"
+    crawler = "/aws-glue/crawlers-role/${local.names.roles.crawler}-${var.name_prefix}"
+    network = "/aws/vpc/${var.name_prefix}"
+    # WAF takes no group whose name does not start so.
+    firewall = "aws-waf-logs-${local.names.live.api}"
+    api      = "/aws/apigateway/${local.names.live.api}"
+    # API Gateway names it so; made here, it is encrypted and ends.
+    api_errors       = "API-Gateway-Execution-Logs_${aws_api_gateway_rest_api.collector.id}/${local.live.stage}"
     lambda_collector = "/aws/lambda/${local.names.live.collector}"
     lambda_stream    = "/aws/lambda/${local.names.live.stream}"
     lambda_clock     = "/aws/lambda/${local.names.live.clock}"
@@ -57,7 +61,60 @@ locals {
       statistic   = "Maximum"
       threshold   = 45 * local.minute * 1000
     } },
+    { for function in ["stream", "clock", "react"] : "${function}-failing" => {
+      description = "The function fails again and again: its errors are in its log, ${local.log_groups["lambda_${function}"]}."
+      namespace   = "AWS/Lambda"
+      metric      = "Errors"
+      dimensions  = { FunctionName = local.names.live[function] }
+      statistic   = "Sum"
+      threshold   = 0
+      periods     = 3
+    } },
     {
+      collector-failing = {
+        description = "One request of a hundred is not taken: look at the collector's log, then at kinesis-throttled."
+        namespace   = "AWS/ApiGateway"
+        metric      = "5XXError"
+        dimensions  = { ApiName = local.names.live.api, Stage = local.live.stage }
+        statistic   = "Average"
+        threshold   = 0.01
+        periods     = 2
+      }
+      collector-slow = {
+        description = "Requests take more than a second: look at kinesis-throttled, then at the function's traces."
+        namespace   = "AWS/ApiGateway"
+        metric      = "Latency"
+        dimensions  = { ApiName = local.names.live.api, Stage = local.live.stage }
+        statistic   = "Average"
+        threshold   = 1000
+        periods     = 3
+      }
+      collector-throttled = {
+        description = "More requests come than may be answered at once: raise live_path.concurrency.collector."
+        namespace   = "AWS/Lambda"
+        metric      = "Throttles"
+        dimensions  = { FunctionName = local.names.live.collector }
+        statistic   = "Sum"
+        threshold   = 0
+        periods     = 3
+      }
+      stream-behind = {
+        description = "Key events are told five minutes late: look at stream-failing, then raise kinesis_shard_count."
+        namespace   = "AWS/Lambda"
+        metric      = "IteratorAge"
+        dimensions  = { FunctionName = local.names.live.stream }
+        statistic   = "Maximum"
+        threshold   = 5 * local.minute * 1000
+        periods     = 2
+      }
+      stream-failures = {
+        description = "Records were set aside after every retry: read the queue, then the log of the stream's function."
+        namespace   = "AWS/SQS"
+        metric      = "ApproximateNumberOfMessagesVisible"
+        dimensions  = { QueueName = aws_sqs_queue.stream_failures.name }
+        statistic   = "Maximum"
+        threshold   = 0
+      }
       firehose-throttled = {
         description = "Producers are throttled: ask for a higher quota, or slow them down."
         namespace   = "AWS/Firehose"
@@ -68,7 +125,7 @@ locals {
         periods     = 3
       }
       kinesis-behind = {
-        description = "The stream's reader is an hour behind: look at Firehose before retention ends."
+        description = "A reader of the stream is an hour behind: look at Firehose, then at stream-behind, before retention ends."
         namespace   = "AWS/Kinesis"
         metric      = "GetRecords.IteratorAgeMilliseconds"
         dimensions  = { StreamName = local.names.kinesis_stream }
@@ -110,7 +167,7 @@ locals {
         threshold   = 0
       }
       dead-letters = {
-        description = "An alert could not be told: read the queue, then the topic's policy and key."
+        description = "An alert, a reaction or a look at the clock was given up: read the queue, then what it was meant for."
         namespace   = "AWS/SQS"
         metric      = "ApproximateNumberOfMessagesVisible"
         dimensions  = { QueueName = aws_sqs_queue.dead_letters.name }

@@ -1,5 +1,13 @@
 # From the stream to a message: the stream's function, what it keeps, its bus, and who reacts.
 
+locals {
+  # How long it is tried to hand an event to a function; the next minute asks what a clock's asked.
+  patience = {
+    react = { seconds = 3600, attempts = 10 }
+    clock = { seconds = 300, attempts = 2 }
+  }
+}
+
 resource "aws_dynamodb_table" "live" {
   name                        = local.live.table
   billing_mode                = "PAY_PER_REQUEST"
@@ -123,6 +131,25 @@ resource "aws_cloudwatch_event_bus" "key_events" {
   name = local.live.bus
 }
 
+# Who may tell a key event; nobody of another account.
+data "aws_iam_policy_document" "key_events" {
+  statement {
+    sid       = "TheStreamTells"
+    actions   = ["events:PutEvents"]
+    resources = [aws_cloudwatch_event_bus.key_events.arn]
+
+    principals {
+      type        = "AWS"
+      identifiers = [aws_iam_role.stream.arn]
+    }
+  }
+}
+
+resource "aws_cloudwatch_event_bus_policy" "key_events" {
+  event_bus_name = aws_cloudwatch_event_bus.key_events.name
+  policy         = data.aws_iam_policy_document.key_events.json
+}
+
 resource "aws_cloudwatch_event_rule" "react" {
   name           = local.live.react
   description    = "Every key event of the stream."
@@ -137,8 +164,8 @@ resource "aws_cloudwatch_event_target" "react" {
   arn            = aws_lambda_function.this["react"].arn
 
   retry_policy {
-    maximum_event_age_in_seconds = 3600
-    maximum_retry_attempts       = 10
+    maximum_event_age_in_seconds = local.patience.react.seconds
+    maximum_retry_attempts       = local.patience.react.attempts
   }
 
   dead_letter_config {
@@ -146,16 +173,14 @@ resource "aws_cloudwatch_event_target" "react" {
   }
 }
 
-resource "aws_lambda_function_event_invoke_config" "react" {
-  function_name                = aws_lambda_function.this["react"].function_name
-  maximum_event_age_in_seconds = 3600
-  maximum_retry_attempts       = 2
+# What EventBridge hands over waits in Lambda's own queue; what fails to the end becomes a dead
+# letter by the function's own setting. (A destination for failures beside it would leave a second one.)
+resource "aws_lambda_function_event_invoke_config" "this" {
+  for_each = local.patience
 
-  destination_config {
-    on_failure {
-      destination = aws_sqs_queue.dead_letters.arn
-    }
-  }
+  function_name                = aws_lambda_function.this[each.key].function_name
+  maximum_event_age_in_seconds = each.value.seconds
+  maximum_retry_attempts       = 2
 }
 
 resource "aws_cloudwatch_event_rule" "clock" {
@@ -168,6 +193,15 @@ resource "aws_cloudwatch_event_target" "clock" {
   rule      = aws_cloudwatch_event_rule.clock.name
   target_id = "clock"
   arn       = aws_lambda_function.this["clock"].arn
+
+  retry_policy {
+    maximum_event_age_in_seconds = local.patience.clock.seconds
+    maximum_retry_attempts       = local.patience.clock.attempts
+  }
+
+  dead_letter_config {
+    arn = aws_sqs_queue.dead_letters.arn
+  }
 }
 
 resource "aws_lambda_permission" "rules" {
@@ -222,7 +256,7 @@ data "aws_iam_policy_document" "stream" {
 
   statement {
     sid       = "ReadStream"
-    actions   = ["kinesis:DescribeStream", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
+    actions   = ["kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
     resources = [aws_kinesis_stream.events.arn]
   }
 

@@ -182,10 +182,11 @@ variable "firehose_interval_seconds" {
 }
 
 variable "live_path" {
-  description = "The collector and the reactions: which pages may send, how much, when a cart counts as left and a session as long, and how many of each function may run at once."
+  description = "The collector and the reactions: which pages may send, how much (one address: in five minutes), when a cart counts as left and a session as long, and how many of each function may run at once."
   type = object({
     allowed_origins        = optional(set(string), ["http://127.0.0.1:8000", "http://localhost:8000"])
     requests_per_second    = optional(number, 1000)
+    requests_per_address   = optional(number, 10000)
     cart_abandoned_seconds = optional(number, 1800)
     long_session_seconds   = optional(number, 1200)
     concurrency = optional(object({
@@ -198,19 +199,40 @@ variable "live_path" {
   default = {}
 
   validation {
-    condition     = alltrue([for origin in var.live_path.allowed_origins : can(regex("^https?://[a-z0-9.-]+(:[0-9]{1,5})?$", origin))])
-    error_message = "live_path.allowed_origins must hold origins without a path, such as https://shop.example."
+    condition     = alltrue([for origin in var.live_path.allowed_origins : can(regex("^(https://[a-z0-9.-]+|http://(localhost|127\\.0\\.0\\.1))(:[0-9]{1,5})?$", origin))])
+    error_message = "live_path.allowed_origins must hold origins without a path, such as https://shop.example; http only for this machine."
   }
 
   validation {
-    condition     = var.live_path.requests_per_second >= 1 && var.live_path.requests_per_second <= 10000
-    error_message = "live_path.requests_per_second must be 1 to 10000, API Gateway's quota."
+    condition     = var.live_path.requests_per_second >= 1 && var.live_path.requests_per_second <= 10000 && floor(var.live_path.requests_per_second) == var.live_path.requests_per_second
+    error_message = "live_path.requests_per_second must be a whole number from 1 to 10000, API Gateway's quota."
   }
 
   validation {
-    condition     = alltrue([for seconds in [var.live_path.cart_abandoned_seconds, var.live_path.long_session_seconds] : seconds >= 1 && seconds <= 86400])
-    error_message = "live_path.cart_abandoned_seconds and long_session_seconds must be 1 to 86400: a live session is kept for a day."
+    condition     = var.live_path.requests_per_address >= 100 && floor(var.live_path.requests_per_address) == var.live_path.requests_per_address
+    error_message = "live_path.requests_per_address must be a whole number from 100 on: everybody in an office has one address."
   }
+
+  validation {
+    condition     = alltrue([for seconds in [var.live_path.cart_abandoned_seconds, var.live_path.long_session_seconds] : seconds >= 1 && seconds <= 86400 && floor(seconds) == seconds])
+    error_message = "live_path.cart_abandoned_seconds and long_session_seconds must be whole numbers from 1 to 86400: a live session is kept for a day."
+  }
+
+  validation {
+    condition     = alltrue([for number in values(var.live_path.concurrency) : number >= 1 && floor(number) == number])
+    error_message = "live_path.concurrency must hold whole numbers from 1 on: a function with 0 never runs."
+  }
+
+  validation {
+    condition     = var.live_path.concurrency.stream >= var.kinesis_shard_count
+    error_message = "live_path.concurrency.stream must be at least kinesis_shard_count: each shard has an invocation of its own."
+  }
+}
+
+variable "sets_api_gateway_account" {
+  description = "Whether this environment sets the role that API Gateway writes logs with: one for the account and region. False where another environment, or whoever runs the account, has set it."
+  type        = bool
+  default     = true
 }
 
 variable "glue_worker_count" {

@@ -16,4 +16,7 @@ monthly_budget_usd      = 5000
 access_logs_bucket = "clickstream-prod-access-logs"
 replica            = { region = "us-west-2", access_logs_bucket = "clickstream-prod-access-logs-replica" }
 
+# The shop's pages. Never a page of somebody's own machine, as the default has.
+live_path = { allowed_origins = ["https://shop.example"] }
+
 mwaa = { environment_class = "mw1.medium", max_workers = 10 }

@@ -76,6 +76,32 @@ run "amazons_airflow_brings_its_way_out" {
   }
 }
 
+run "the_accounts_role_for_logs_may_be_another_environments" {
+  command = plan
+
+  variables {
+    sets_api_gateway_account = false
+  }
+
+  assert {
+    condition     = length(aws_api_gateway_account.this) == 0 && length(aws_iam_role.api_logs) == 0
+    error_message = "One environment sets API Gateway's role; the others leave it."
+  }
+}
+
+run "a_burst_stays_below_api_gateways_quota" {
+  command = plan
+
+  variables {
+    live_path = { requests_per_second = 10000 }
+  }
+
+  assert {
+    condition     = aws_api_gateway_usage_plan.browsers.throttle_settings[0].burst_limit == 5000
+    error_message = "An account may burst to 5000."
+  }
+}
+
 run "alerts_reach_people" {
   command = plan
 

@@ -109,6 +109,63 @@ run "trusted_roles_are_arns" {
   expect_failures = [var.trusted_role_arns]
 }
 
+run "origins_have_no_path" {
+  command = plan
+  variables { live_path = { allowed_origins = ["https://shop.example/"] } }
+  expect_failures = [var.live_path]
+}
+
+run "origins_are_no_wildcards" {
+  command = plan
+  variables { live_path = { allowed_origins = ["*"] } }
+  expect_failures = [var.live_path]
+}
+
+run "shops_are_on_https" {
+  command = plan
+  variables { live_path = { allowed_origins = ["http://shop.example"] } }
+  expect_failures = [var.live_path]
+}
+
+run "requests_stay_below_api_gateways_quota" {
+  command = plan
+  variables { live_path = { requests_per_second = 20000 } }
+  expect_failures = [var.live_path]
+}
+
+run "an_office_shares_an_address" {
+  command = plan
+  variables { live_path = { requests_per_address = 10 } }
+  expect_failures = [var.live_path]
+}
+
+run "carts_are_abandoned_within_a_day" {
+  command = plan
+  variables { live_path = { cart_abandoned_seconds = 100000 } }
+  expect_failures = [var.live_path]
+}
+
+run "seconds_are_whole" {
+  command = plan
+  variables { live_path = { long_session_seconds = 0.5 } }
+  expect_failures = [var.live_path]
+}
+
+run "a_function_runs_at_least_once_at_a_time" {
+  command = plan
+  variables { live_path = { concurrency = { react = 0 } } }
+  expect_failures = [var.live_path]
+}
+
+run "each_shard_has_an_invocation" {
+  command = plan
+  variables {
+    kinesis_shard_count = 30
+    live_path           = { concurrency = { stream = 29 } }
+  }
+  expect_failures = [var.live_path]
+}
+
 run "capacity_comes_in_steps" {
   command = plan
   variables { redshift_capacity = { base = 9, max = 32, hours_per_day = 24 } }

@@ -52,6 +52,7 @@ AWS_ALONE_NEEDS = {
             ("kms:GenerateDataKey", "the queue encrypts what cannot be handled"),
         )
     },
+    ("stream", "kinesis:DescribeStreamSummary"): "AWS's pollers look at the stream",
     ("stream", "dynamodb:GetItem"): "traffic that has changed, for which it takes minutes",
     ("react", "dynamodb:DeleteItem"): "a message that SNS did not take gives its key back",
     ("react", "dynamodb:GetItem"): "Powertools looks for a key whose item was not answered",

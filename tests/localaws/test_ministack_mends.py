@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -198,6 +199,49 @@ def test_a_stage_without_access_logs_has_no_settings_of_them(aws: EmbeddedAws) -
     deployment = gateway.create_deployment(restApiId=api)["id"]
     gateway.create_stage(restApiId=api, stageName="live", deploymentId=deployment)
     assert "accessLogSettings" not in gateway.get_stage(restApiId=api, stageName="live")
+
+
+def test_a_bus_has_the_policy_that_was_given_whole(aws: EmbeddedAws) -> None:
+    events, name = aws.client("events"), f"bus-{uuid.uuid4().hex[:8]}"
+    arn = events.create_event_bus(Name=name)["EventBusArn"]
+    statement = {
+        "Sid": "One",
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::000000000000:role/teller"},
+        "Action": "events:PutEvents",
+        "Resource": arn,
+    }
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    events.put_permission(EventBusName=name, Policy=json.dumps(policy))
+    assert json.loads(events.describe_event_bus(Name=name)["Policy"]) == policy
+    events.remove_permission(EventBusName=name, RemoveAllPermissions=True)
+    assert "Policy" not in events.describe_event_bus(Name=name)
+
+
+def test_a_firewall_says_where_its_log_goes(aws: EmbeddedAws) -> None:
+    firewall = aws.client("wafv2")
+    shown = {
+        "SampledRequestsEnabled": False,
+        "CloudWatchMetricsEnabled": True,
+        "MetricName": "any",
+    }
+    made = firewall.create_web_acl(
+        Name=f"acl-{uuid.uuid4().hex[:8]}",
+        Scope="REGIONAL",
+        DefaultAction={"Allow": {}},
+        VisibilityConfig=shown,
+    )
+    arn = made["Summary"]["ARN"]
+    with pytest.raises(ClientError, match="WAFNonexistentItemException"):
+        firewall.get_logging_configuration(ResourceArn=arn)
+    group = "arn:aws:logs:us-east-1:000000000000:log-group:aws-waf-logs-any"
+    given = {"ResourceArn": arn, "LogDestinationConfigs": [group]}
+    firewall.put_logging_configuration(LoggingConfiguration=given)
+    found = firewall.get_logging_configuration(ResourceArn=arn)["LoggingConfiguration"]
+    assert found == given
+    firewall.delete_logging_configuration(ResourceArn=arn)
+    with pytest.raises(ClientError, match="WAFNonexistentItemException"):
+        firewall.get_logging_configuration(ResourceArn=arn)
 
 
 def test_a_usage_plan_without_limits_has_none(aws: EmbeddedAws) -> None:

@@ -24,7 +24,24 @@ WITHOUT_RESOURCE = {
     "redshift-data:DescribeStatement",
     "redshift-data:GetStatementResult",
     "s3:GetAccountPublicAccessBlock",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
 }
+#: What carries a policy: of somebody who acts, and of something that is acted on.
+IDENTITY_POLICIES = ("iam_role_policy", "iam_policy")
+RESOURCE_POLICIES = (
+    "cloudwatch_event_bus_policy",
+    "kms_key",
+    "s3_bucket_policy",
+    "sns_topic_policy",
+    "sqs_queue_policy",
+)
+#: AWS's own policies that a role may carry: each is what one service documents for one role.
+AWS_POLICIES = {"arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"}
+#: Services whose documented trust names no account: none can be given another account's role.
+WITHOUT_SOURCE = {"apigateway.amazonaws.com"}
+#: What may be asked without API Gateway's key: the function asks a beacon for it.
+WITHOUT_KEY = {"GET /health", "OPTIONS /beacon", "OPTIONS /events", "POST /beacon"}
 PROMISES = {
     "firehose-direct-stale",
     "firehose-direct-failing",
@@ -41,10 +58,19 @@ PROMISES = {
     "athena-slow",
     "redshift-failed",
     "dead-letters",
+    "collector-failing",
+    "collector-slow",
+    "collector-throttled",
+    "stream-behind",
+    "stream-failing",
+    "stream-failures",
+    "clock-failing",
+    "react-failing",
 }
 _SECRET = re.compile(r"pass(word|wd|phrase)|secret|token|api[-_]?key|credential", re.I)
 _YEAR_DAYS = 365
 _GLUE_OLDEST = (5, 0)
+_PYTHON_OLDEST = (3, 12)
 
 
 @dataclass(frozen=True)
@@ -94,8 +120,8 @@ def statements(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 def unread(plan: Plan) -> list[str]:
     """Policies that only an apply would tell: of these the rules can say nothing."""
-    kinds = ("iam_role_policy", "iam_policy", "kms_key", "sns_topic_policy", "sqs_queue_policy")
-    found = (resource for kind in (*kinds, "s3_bucket_policy") for resource in plan.of(kind))
+    kinds = (*IDENTITY_POLICIES, *RESOURCE_POLICIES)
+    found = (resource for kind in kinds for resource in plan.of(kind))
     return [resource.address for resource in found if not resource.values.get("policy")]
 
 
@@ -281,8 +307,7 @@ def code_changes_buckets_only_on_demand(plan: Plan) -> Iterator[str]:
 @rule
 def permissions_name_their_actions(plan: Plan) -> Iterator[str]:
     """FSBP IAM.1 and IAM.21: no wildcard in any action that is allowed."""
-    policies = ("iam_role_policy", "iam_policy", "kms_key", "sns_topic_policy", "sqs_queue_policy")
-    for resource, statement in plan.statements(*policies, "s3_bucket_policy"):
+    for resource, statement in plan.statements(*IDENTITY_POLICIES, *RESOURCE_POLICIES):
         for action in listed(statement.get("Action", "*")):
             if statement["Effect"] == "Allow" and "*" in action:
                 yield f"{resource.address} allows {action}"
@@ -344,14 +369,23 @@ def roles_are_taken_on_by_named_principals(plan: Plan) -> Iterator[str]:
     """A service takes a role on for this account only; nobody else is let in by a wildcard."""
     for role in plan.of("iam_role"):
         for statement in json.loads(role.values["assume_role_policy"])["Statement"]:
-            yield from _named_principals(role.address, statement, plan)
+            if statement["Principal"] not in [{"Service": name} for name in WITHOUT_SOURCE]:
+                yield from _named_principals(role.address, statement, plan)
+
+
+@rule
+def roles_carry_policies_of_ours(plan: Plan) -> Iterator[str]:
+    """What somebody else has written allows more than is asked for, and changes."""
+    for attached in plan.of("iam_role_policy_attachment"):
+        arn = attached.values["policy_arn"]
+        if f":{plan.variables['account_id']}:" not in arn and arn not in AWS_POLICIES:
+            yield f"{attached.address} gives {arn}"
 
 
 @rule
 def resources_trust_services_of_this_account_only(plan: Plan) -> Iterator[str]:
-    """FSBP SNS.4, SQS.3 and KMS.5: the confused deputy finds no open door."""
-    policies = ("kms_key", "sns_topic_policy", "sqs_queue_policy", "s3_bucket_policy")
-    for resource, statement in plan.statements(*policies):
+    """FSBP SNS.4, SQS.3 and KMS.5: the confused deputy finds no open door, on no bus either."""
+    for resource, statement in plan.statements(*RESOURCE_POLICIES):
         if statement["Effect"] == "Allow":
             yield from _named_principals(resource.address, statement, plan)
 
@@ -425,6 +459,201 @@ def event_streams_are_encrypted_and_keep_a_week(plan: Plan) -> Iterator[str]:
             yield f"{stream.address} does not encrypt with our key"
         if stream.values["retention_period"] < 168:
             yield f"{stream.address} keeps {stream.values['retention_period']} hours"
+
+
+@rule
+def a_bad_record_holds_nothing_up(plan: Plan) -> Iterator[str]:
+    """A batch that fails is halved and tried again, and in the end set aside; a shard goes on."""
+    mappings = plan.of("lambda_event_source_mapping")
+    assert mappings
+    for mapping in mappings:
+        values = mapping.values
+        if not values["destination_config"] or not values["destination_config"][0]["on_failure"]:
+            yield f"{mapping.address} loses what it cannot handle"
+        if not 0 <= values["maximum_retry_attempts"] <= 100:
+            yield f"{mapping.address} tries without end"
+        if not 0 < values["maximum_record_age_in_seconds"] <= 24 * 3600:
+            yield f"{mapping.address} tries for days"
+        if not values["bisect_batch_on_function_error"]:
+            yield f"{mapping.address} gives up whole batches"
+        if "ReportBatchItemFailures" not in (values["function_response_types"] or []):
+            yield f"{mapping.address} does not say which record failed"
+
+
+@rule
+def buses_say_who_may_tell(plan: Plan) -> Iterator[str]:
+    """FSBP EventBridge.3."""
+    buses = plan.of("cloudwatch_event_bus")
+    assert buses
+    named = {policy.values["event_bus_name"] for policy in plan.of("cloudwatch_event_bus_policy")}
+    for bus in buses:
+        if bus.values["name"] not in named:
+            yield f"{bus.address} has no policy"
+
+
+# ------------------------------------------------------------------ functions
+
+
+def _functions(plan: Plan) -> list[Resource]:
+    found = plan.of("lambda_function")
+    assert len(found) >= 4, "a plan without the four functions says nothing"
+    return found
+
+
+@rule
+def functions_run_on_a_supported_python(plan: Plan) -> Iterator[str]:
+    """FSBP Lambda.2."""
+    for function in _functions(plan):
+        name, _, version = function.values["runtime"].partition("3.")
+        if name != "python" or (3, int(version)) < _PYTHON_OLDEST:
+            yield f"{function.address} runs on {function.values['runtime']}"
+
+
+@rule
+def functions_are_encrypted_logged_and_limited(plan: Plan) -> Iterator[str]:
+    """Settings under our key, a log that we made, traces, a limit, and a place for what fails."""
+    (key,) = (key.values["arn"] for key in plan.of("kms_key", "operations"))
+    groups = {group.values["name"] for group in plan.of("cloudwatch_log_group")}
+    for function in _functions(plan):
+        values = function.values
+        if values["kms_key_arn"] != key:
+            yield f"{function.address} does not encrypt with our key"
+        if not values["logging_config"] or values["logging_config"][0]["log_group"] not in groups:
+            yield f"{function.address} logs where nobody looks"
+        if not values["tracing_config"] or values["tracing_config"][0]["mode"] != "Active":
+            yield f"{function.address} leaves no traces"
+        if values["reserved_concurrent_executions"] < 1:
+            yield f"{function.address} may use up the account, or never runs"
+        if not values["dead_letter_config"]:
+            yield f"{function.address} loses what fails"
+
+
+@rule
+def functions_are_invoked_from_here_only(plan: Plan) -> Iterator[str]:
+    """FSBP Lambda.1: each by one thing of this account, and none by an address of its own."""
+    place = rf"arn:aws:[a-z-]+:[a-z0-9-]+:{plan.variables['account_id']}:[^*]+(/\*)?"
+    permissions = plan.of("lambda_permission")
+    assert permissions
+    for permission in permissions:
+        values = permission.values
+        if not values["principal"].endswith(".amazonaws.com"):
+            yield f"{permission.address} lets {values['principal']} in"
+        if not re.fullmatch(place, values["source_arn"] or ""):
+            yield f"{permission.address} lets {values['source_arn']} invoke"
+    for url in plan.of("lambda_function_url"):
+        yield f"{url.address} opens a function to the internet"
+
+
+# ------------------------------------------------------------------ the collector's API
+
+
+def _stages(plan: Plan) -> list[Resource]:
+    found = plan.of("api_gateway_stage")
+    assert found, "a plan without the API's stage says nothing"
+    return found
+
+
+@rule
+def browsers_send_events_with_a_key(plan: Plan) -> Iterator[str]:
+    """API Gateway asks for it, and knows which plan it belongs to."""
+    paths = {place.values["id"]: place.values["path"] for place in plan.of("api_gateway_resource")}
+    methods = plan.of("api_gateway_method")
+    assert methods
+    for method in methods:
+        place = f"{method.values['http_method']} {paths[method.values['resource_id']]}"
+        if not method.values["api_key_required"] and place not in WITHOUT_KEY:
+            yield f"{method.address} lets anybody in"
+    if not plan.of("api_gateway_usage_plan_key"):
+        yield "no key belongs to a usage plan"
+
+
+@rule
+def the_api_is_logged_traced_and_throttled(plan: Plan) -> Iterator[str]:
+    """FSBP APIGateway.1 and APIGateway.3; its logs hold no event, no address and no key."""
+    settings = {
+        (found.values["stage_name"], found.values["method_path"]): found.values["settings"][0]
+        for found in plan.of("api_gateway_method_settings")
+    }
+    for stage in _stages(plan):
+        logs = stage.values["access_log_settings"]
+        if not logs or not logs[0]["destination_arn"]:
+            yield f"{stage.address} has no access log"
+        elif re.search(r"identity|querystring|\.path\b|request\.", logs[0]["format"]):
+            yield f"{stage.address} logs who asked"
+        if not stage.values["xray_tracing_enabled"]:
+            yield f"{stage.address} leaves no traces"
+        its_own = settings.get((stage.values["stage_name"], "*/*"))
+        if its_own is None:
+            yield f"{stage.address} has no settings for its methods"
+            continue
+        if its_own["logging_level"] not in ("ERROR", "INFO"):
+            yield f"{stage.address} does not log its errors"
+        if its_own["data_trace_enabled"]:
+            yield f"{stage.address} logs events"
+        if its_own["throttling_rate_limit"] <= 0 or its_own["throttling_burst_limit"] <= 0:
+            yield f"{stage.address} takes requests without limit"
+    for usage in plan.of("api_gateway_usage_plan"):
+        if not usage.values["throttle_settings"]:
+            yield f"{usage.address} has no throttle"
+
+
+@rule
+def the_api_is_behind_a_firewall(plan: Plan) -> Iterator[str]:
+    """FSBP APIGateway.4, WAF.10 and WAF.12: no address uses up what all may send."""
+    guarded = {found.values["resource_arn"] for found in plan.of("wafv2_web_acl_association")}
+    for stage in _stages(plan):
+        if stage.values.get("arn") not in guarded:
+            yield f"{stage.address} has no firewall"
+    logged = {found.name: found.values for found in plan.of("wafv2_web_acl_logging_configuration")}
+    for firewall in plan.of("wafv2_web_acl"):
+        rules = firewall.values["rule"]
+        if not any(
+            each["statement"][0]["rate_based_statement"] and each["action"][0]["block"]
+            for each in rules
+        ):
+            yield f"{firewall.address} lets one address use up the throttle"
+        for each in rules:
+            if each["override_action"] and each["override_action"][0]["count"]:
+                yield f"{firewall.address} only counts what {each['name']} finds"
+            if not each["visibility_config"][0]["cloudwatch_metrics_enabled"]:
+                yield f"{firewall.address} does not count what {each['name']} finds"
+        redacted = logged.get(firewall.name, {}).get("redacted_fields", [])
+        headers = [each["name"] for field in redacted for each in field["single_header"]]
+        if "x-api-key" not in headers or not any(field["query_string"] for field in redacted):
+            yield f"{firewall.address} does not log, or logs the key"
+
+
+# ------------------------------------------------------------------ live tables
+
+
+def _tables(plan: Plan) -> list[Resource]:
+    found = plan.of("dynamodb_table")
+    assert len(found) >= 2, "a plan without the two tables says nothing"
+    return found
+
+
+@rule
+def tables_are_encrypted_and_forget(plan: Plan) -> Iterator[str]:
+    """FSBP DynamoDB.1 and DynamoDB.2; what is live is not kept."""
+    for table in _tables(plan):
+        values = table.values
+        encryption, recovery = values["server_side_encryption"], values["point_in_time_recovery"]
+        if not encryption or encryption[0]["kms_key_arn"] != _data_key(plan):
+            yield f"{table.address} does not encrypt with our key"
+        if not recovery or not recovery[0]["enabled"]:
+            yield f"{table.address} cannot be set back"
+        if not values["ttl"] or not values["ttl"][0]["enabled"]:
+            yield f"{table.address} keeps rows for ever"
+        if values["billing_mode"] != "PAY_PER_REQUEST":
+            yield f"{table.address} does not grow with what is asked"
+
+
+@rule
+def protected_tables_refuse_deletion(plan: Plan) -> Iterator[str]:
+    """FSBP DynamoDB.6, where the environment asks for it."""
+    for table in _tables(plan):
+        if plan.variables["is_protected"] and not table.values["deletion_protection_enabled"]:
+            yield f"{table.address} may be deleted"
 
 
 # ------------------------------------------------------------------ engines
@@ -552,27 +781,42 @@ def alerts_are_encrypted_and_told_by_tls(plan: Plan) -> Iterator[str]:
     for resource in plan.of("sns_topic") + plan.of("sqs_queue"):
         if not str(resource.values["kms_master_key_id"]).startswith("arn:aws:kms:"):
             yield f"{resource.address} has no key of ours"
-    for kind in ("sns_topic_policy", "sqs_queue_policy"):
-        refusals = [
-            statement
-            for _, statement in plan.statements(kind)
+    for kind, place, named in (("sns_topic", "arn", "arn"), ("sqs_queue", "queue_url", "url")):
+        refusing = {
+            policy.values[place]
+            for policy, statement in plan.statements(f"{kind}_policy")
             if statement["Effect"] == "Deny"
             and statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}
-        ]
-        if len(refusals) < len(plan.of(kind)) or not refusals:
-            yield f"aws_{kind} takes messages without TLS"
+        }
+        for resource in plan.of(kind):
+            if resource.values[named] not in refusing:
+                yield f"{resource.address} takes messages without TLS"
 
 
 @rule
 def failures_are_told_or_kept(plan: Plan) -> Iterator[str]:
-    """Every failure rule has a target with retries and a dead-letter queue that keeps 14 days."""
+    """Every rule has a target with retries and a dead-letter queue that keeps 14 days, also for
+    what a function fails at after the rule has handed it over; once, not twice.
+    """
     rules, targets = plan.of("cloudwatch_event_rule"), plan.of("cloudwatch_event_target")
     assert len(rules) >= 3
     if {rule.values["name"] for rule in rules} != {target.values["rule"] for target in targets}:
-        yield "a failure rule has no target"
+        yield "a rule has no target"
     for target in targets:
         if not target.values["dead_letter_config"] or not target.values["retry_policy"]:
             yield f"{target.address} loses what it cannot tell"
+    patient = {
+        patience.values["function_name"]: patience.values
+        for patience in plan.of("lambda_function_event_invoke_config")
+    }
+    for function in _functions(plan):
+        name = function.values["function_name"]
+        if function.values["arn"] not in {target.values["arn"] for target in targets}:
+            continue
+        if name not in patient or not patient[name]["maximum_event_age_in_seconds"]:
+            yield f"{function.address} tries stale events for hours"
+        elif patient[name]["destination_config"]:
+            yield f"{function.address} leaves two dead letters"
     for rule in rules:
         if rule.values["state"] == "DISABLED":
             yield f"{rule.address} is off"

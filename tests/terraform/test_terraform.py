@@ -71,6 +71,15 @@ def test_the_page_on_security_names_every_rule() -> None:
     assert named == RULES.keys()
 
 
+def test_the_page_on_security_gives_a_reason_for_each_check_left_out() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    section = page.partition("\n## Checks left out")[2].partition("\n## ")[0]
+    rows = [row.split("|") for row in re.findall(r"^\| CKV.*", section, re.M)]
+    assert all(len(reason) > 40 for _, _, _, reason, _ in rows)
+    named = [check for _, checks, *_ in rows for check in checks.split(",")]
+    assert sorted(check.strip() for check in named) == sorted(campaign.NOT_HERE)
+
+
 @pytest.mark.parametrize("mutants", BATCHES, ids=lambda mutants: f"{len(mutants)}")
 def test_every_mistake_is_noticed(
     deployed: Deployed, tmp_path: Path, mutants: list[Mutant]
@@ -114,6 +123,10 @@ def test_prod_is_protected_in_many_zones_and_keeps_more(prod: Path, deployed: De
     assert len(zones) == 3
     assert len(plan.of("nat_gateway")) == 2
     assert len(plan.of("s3_bucket_replication_configuration")) == 10
+    origins = plan.variables["live_path"]["allowed_origins"]
+    assert all(origin.startswith("https://") for origin in origins)
+    tables = plan.of("dynamodb_table")
+    assert [table.values["deletion_protection_enabled"] for table in tables] == [True, True]
 
     def kept(of: Plan) -> list[int]:
         (raw,) = (
@@ -169,6 +182,14 @@ def test_a_bad_setting_is_refused_with_its_sentence(deployed: Deployed, tmp_path
         ("vpc_cidr=1.2.3.4/20", "vpc_cidr must be a private IPv4 range"),
         ('alert_emails=["nobody"]', "alert_emails must be e-mail addresses"),
         ("raw_retention_days=1", "raw_retention_days must be at least replay_window_days"),
+        (
+            'live_path={allowed_origins=["shop.example"]}',
+            "live_path.allowed_origins must hold origins without a path",
+        ),
+        (
+            "live_path={concurrency={stream=1}}",
+            "live_path.concurrency.stream must be at least kinesis_shard_count",
+        ),
     ):
         with pytest.raises(TerraformError, match=re.escape(sentence)):
             made.plan("-refresh=false", "-lock=false", f"-var={setting}")
