@@ -100,7 +100,7 @@ live-check: $(DEV_ENV) $(LOCALAWS_ENV) ## A browser buys in the shop: the alert,
 	@PYTHONPATH=plugins $(RUN) tests.e2e.live
 
 fuzz-check: $(DEV_ENV) $(LOCALAWS_ENV) ## 100,000 bodies nobody would send, to the collector (a quarter of an hour)
-	@FUZZ_EXAMPLES=100000 $(RUN) pytest tests/lambdas/test_collector_fuzz.py
+	@FUZZ_EXAMPLES=100000 $(RUN) pytest -s tests/lambdas/test_collector_fuzz.py
 
 backfill-check: $(DEV_ENV) $(LOCALAWS_ENV) ## Airflow's backfill of 30 days, two runs at a time, against one run (75 minutes)
 	@PYTHONPATH=plugins $(RUN) tests.e2e.backfill

@@ -63,6 +63,8 @@ def leftovers(client: Any) -> list[str]:
     kms, ec2 = client("kms"), client("ec2")
     keys = (kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"] for key in kms.list_keys()["Keys"])
     found: dict[str, list[str]] = {
+        "API": [api["name"] for api in client("apigateway").get_rest_apis()["items"]],
+        "API key": [key["name"] for key in client("apigateway").get_api_keys()["items"]],
         "alarm": [a["AlarmName"] for a in client("cloudwatch").describe_alarms()["MetricAlarms"]],
         "bucket": [b["Name"] for b in client("s3").list_buckets()["Buckets"]],
         "budget": [
@@ -75,7 +77,18 @@ def leftovers(client: Any) -> list[str]:
         ],
         "database": [d["Name"] for d in client("glue").get_databases()["DatabaseList"]],
         "delivery stream": client("firehose").list_delivery_streams()["DeliveryStreamNames"],
+        "event bus": [
+            bus["Name"]
+            for bus in client("events").list_event_buses()["EventBuses"]
+            if bus["Name"] != "default"
+        ],
         "event rule": [r["Name"] for r in client("events").list_rules()["Rules"]],
+        "firewall": [
+            acl["Name"] for acl in client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]
+        ],
+        "function": [
+            function["FunctionName"] for function in client("lambda").list_functions()["Functions"]
+        ],
         "job": client("glue").list_jobs()["JobNames"],
         "key": [
             key["KeyId"]
@@ -92,6 +105,7 @@ def leftovers(client: Any) -> list[str]:
         "role": [r["RoleName"] for r in client("iam").list_roles()["Roles"]],
         "secret": [s["Name"] for s in client("secretsmanager").list_secrets()["SecretList"]],
         "stream": client("kinesis").list_streams()["StreamNames"],
+        "table": client("dynamodb").list_tables()["TableNames"],
         "topic": [t["TopicArn"] for t in client("sns").list_topics()["Topics"]],
         "work group": [
             group["Name"]

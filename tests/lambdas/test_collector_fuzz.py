@@ -120,6 +120,8 @@ def test_no_body_makes_an_error_of_the_servers_or_loses_an_event(collector: Coll
         counts["requests"] += 1
         counts["lines"] += answer["accepted"] + len(rejected)
         wanted.extend(answer.get("ids", ()))
+        if counts["requests"] % 5_000 == 0:  # `make fuzz-check` shows it
+            print(f"{counts['requests']:,} bodies, {len(wanted):,} events accepted", flush=True)
 
     send()
     lines = collector.lines()
