@@ -22,6 +22,7 @@ def install() -> None:
     _mend_alarms()
     _mend_api_keys()
     _mend_api_stages()
+    _mend_backups()
     _mend_bus_policies()
     _mend_dead_letters()
     _mend_endpoints()
@@ -120,6 +121,36 @@ def _time(key: str, value: Any) -> Any:
     if key.endswith("Timestamp") and isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC).isoformat()
     return value
+
+
+def _mend_backups() -> None:
+    """How many days a table's continuous backups go back."""
+    from ministack.services import dynamodb
+
+    describe, update = dynamodb._describe_continuous_backups, dynamodb._update_continuous_backups
+    most = 35
+
+    def with_days(answer: Any, table: str) -> Any:
+        days, (status, headers, body) = dynamodb._pitr_settings.get(table), answer
+        if status != 200 or not days:
+            return answer
+        told = json.loads(body)
+        described = told["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        described["RecoveryPeriodInDays"] = most if days is True else days
+        return status, headers, json.dumps(told).encode()
+
+    def describe_continuous_backups(data: dict[str, Any]) -> Any:
+        return with_days(describe(data), dynamodb._normalize_table_name(data.get("TableName")))
+
+    def update_continuous_backups(data: dict[str, Any]) -> Any:
+        answer, table = update(data), dynamodb._normalize_table_name(data.get("TableName"))
+        if answer[0] == 200 and dynamodb._pitr_settings[table]:
+            given = data["PointInTimeRecoverySpecification"].get("RecoveryPeriodInDays", most)
+            dynamodb._pitr_settings[table] = given
+        return with_days(answer, table)
+
+    dynamodb._describe_continuous_backups = describe_continuous_backups
+    dynamodb._update_continuous_backups = update_continuous_backups
 
 
 def _mend_bus_policies() -> None:

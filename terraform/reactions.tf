@@ -41,8 +41,10 @@ resource "aws_dynamodb_table" "live" {
     enabled        = true
   }
 
+  # No longer than its rows are meant to live: it says who did what.
   point_in_time_recovery {
-    enabled = true
+    enabled                 = true
+    recovery_period_in_days = 1
   }
 
   server_side_encryption {
@@ -67,8 +69,10 @@ resource "aws_dynamodb_table" "reactions" {
     enabled        = true
   }
 
+  # No longer than its rows are meant to live: it says who did what.
   point_in_time_recovery {
-    enabled = true
+    enabled                 = true
+    recovery_period_in_days = 1
   }
 
   server_side_encryption {

@@ -244,6 +244,29 @@ def test_a_firewall_says_where_its_log_goes(aws: EmbeddedAws) -> None:
         firewall.get_logging_configuration(ResourceArn=arn)
 
 
+def test_a_tables_backups_go_back_as_many_days_as_was_said(aws: EmbeddedAws) -> None:
+    dynamodb, name = aws.client("dynamodb"), f"t-{uuid.uuid4().hex[:8]}"
+    dynamodb.create_table(
+        TableName=name,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+    def days() -> int | None:
+        found = dynamodb.describe_continuous_backups(TableName=name)
+        recovery = found["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        return recovery.get("RecoveryPeriodInDays")
+
+    assert days() is None
+    for settings, wanted in (({}, 35), ({"RecoveryPeriodInDays": 1}, 1)):
+        specification = {"PointInTimeRecoveryEnabled": True, **settings}
+        dynamodb.update_continuous_backups(
+            TableName=name, PointInTimeRecoverySpecification=specification
+        )
+        assert days() == wanted
+
+
 def test_a_usage_plan_without_limits_has_none(aws: EmbeddedAws) -> None:
     gateway = aws.client("apigateway")
     throttle, quota = {"rateLimit": 5.0, "burstLimit": 9}, {"limit": 3, "period": "DAY"}

@@ -642,6 +642,8 @@ def tables_are_encrypted_and_forget(plan: Plan) -> Iterator[str]:
             yield f"{table.address} does not encrypt with our key"
         if not recovery or not recovery[0]["enabled"]:
             yield f"{table.address} cannot be set back"
+        elif recovery[0]["recovery_period_in_days"] != 1:
+            yield f"{table.address} has people in its backups whom it has forgotten"
         if not values["ttl"] or not values["ttl"][0]["enabled"]:
             yield f"{table.address} keeps rows for ever"
         if values["billing_mode"] != "PAY_PER_REQUEST":

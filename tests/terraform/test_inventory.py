@@ -125,7 +125,9 @@ def _live(client: Client) -> dict[str, Any]:
             "react": _rule(client("events"), live.react, live.bus),
             "clock": _rule(client("events"), live.clock, "default"),
         },
-        "topics": sorted(topic["TopicArn"] for topic in client("sns").list_topics()["Topics"]),
+        "topics": sorted(
+            topic["TopicArn"].rpartition(":")[2] for topic in client("sns").list_topics()["Topics"]
+        ),
         "queues": sorted(
             url.rpartition("/")[2] for url in client("sqs").list_queues()["QueueUrls"]
         ),
