@@ -87,7 +87,7 @@ lint: $(DEV_ENV) ## ruff, mypy and sqlfluff over everything
 	@.venv/bin/mypy
 	@.venv/bin/sqlfluff lint sql
 
-terraform-check: $(DEV_ENV) $(LOCALAWS_ENV) $(CHECK_ENV) ## checkov, the policy rules, and every mutant of terraform/ (10 minutes)
+terraform-check: $(DEV_ENV) $(LOCALAWS_ENV) $(CHECK_ENV) ## checkov, the policy rules, and every mutant of terraform/ (30 minutes)
 	@PYTHONPATH=plugins $(RUN) tests.terraform.campaign
 
 terraform-local: $(AIRFLOW_ENV) $(LOCALAWS_ENV) ## terraform/ applied to an embedded AWS of its own, used and destroyed

@@ -128,9 +128,10 @@ def test_the_job_finds_its_scripts_and_a_changed_one_is_uploaded_again(
     own, libraries = job["DefaultArguments"]["--extra-py-files"].split(",")
     assert read(libraries)
     with zipfile.ZipFile(io.BytesIO(read(own))) as archive:
-        sources = (ROOT / "glue" / "clickstream_glue").rglob("*.py")
         assert set(archive.namelist()) == {
-            path.relative_to(ROOT / "glue").as_posix() for path in sources
+            path.relative_to(ROOT / "glue").as_posix()
+            for package in ("clickstream_contract", "clickstream_glue")
+            for path in (ROOT / "glue" / package).rglob("*.py")
         }
     bucket, _, key = script.removeprefix("s3://").partition("/")
     s3.put_object(Bucket=bucket, Key=key, Body=b"stale")

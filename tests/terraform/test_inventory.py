@@ -120,7 +120,10 @@ def _live(client: Client) -> dict[str, Any]:
     return {
         "functions": {name: _function(functions, name) for name in found},
         "mapping": {key: value for key, value in mapping.items() if key not in MADE_FOR_MAPPINGS},
-        "invocations": _settings(functions.get_function_event_invoke_config, live.react),
+        "invocations": {
+            name: _settings(functions.get_function_event_invoke_config, name)
+            for name in (live.react, live.clock)
+        },
         "rules": {
             "react": _rule(client("events"), live.react, live.bus),
             "clock": _rule(client("events"), live.clock, "default"),
