@@ -13,7 +13,38 @@ resource "aws_sns_topic_subscription" "email" {
   endpoint  = each.value
 }
 
+# Nobody's message comes in plain HTTP.
+data "aws_iam_policy_document" "tls_only" {
+  for_each = merge(
+    { for name, topic in merge(aws_sns_topic.live, { alerts = aws_sns_topic.alerts }) : name => ["sns:Publish", topic.arn] },
+    {
+      dead_letters    = ["sqs:*", aws_sqs_queue.dead_letters.arn]
+      stream_failures = ["sqs:*", aws_sqs_queue.stream_failures.arn]
+    },
+  )
+
+  statement {
+    sid       = "DenyWithoutTls"
+    effect    = "Deny"
+    actions   = [each.value[0]]
+    resources = [each.value[1]]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "Bool"
+      variable = "aws:SecureTransport"
+      values   = ["false"]
+    }
+  }
+}
+
 data "aws_iam_policy_document" "alerts" {
+  source_policy_documents = [data.aws_iam_policy_document.tls_only["alerts"].json]
+
   statement {
     sid       = "ServicesOfThisAccountTell"
     actions   = ["sns:Publish"]
@@ -28,24 +59,6 @@ data "aws_iam_policy_document" "alerts" {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
       values   = [var.account_id]
-    }
-  }
-
-  statement {
-    sid       = "DenyWithoutTls"
-    effect    = "Deny"
-    actions   = ["sns:Publish"]
-    resources = [aws_sns_topic.alerts.arn]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
     }
   }
 }
@@ -63,6 +76,8 @@ resource "aws_sqs_queue" "dead_letters" {
 }
 
 data "aws_iam_policy_document" "dead_letters" {
+  source_policy_documents = [data.aws_iam_policy_document.tls_only["dead_letters"].json]
+
   statement {
     sid       = "EventsThatCouldNotBeTold"
     actions   = ["sqs:SendMessage"]
@@ -77,24 +92,6 @@ data "aws_iam_policy_document" "dead_letters" {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
       values   = [var.account_id]
-    }
-  }
-
-  statement {
-    sid       = "DenyWithoutTls"
-    effect    = "Deny"
-    actions   = ["sqs:*"]
-    resources = [aws_sqs_queue.dead_letters.arn]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
     }
   }
 }

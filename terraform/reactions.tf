@@ -88,29 +88,9 @@ resource "aws_sqs_queue" "stream_failures" {
   kms_data_key_reuse_period_seconds = 300
 }
 
-data "aws_iam_policy_document" "stream_failures" {
-  statement {
-    sid       = "DenyWithoutTls"
-    effect    = "Deny"
-    actions   = ["sqs:*"]
-    resources = [aws_sqs_queue.stream_failures.arn]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
-}
-
 resource "aws_sqs_queue_policy" "stream_failures" {
   queue_url = aws_sqs_queue.stream_failures.url
-  policy    = data.aws_iam_policy_document.stream_failures.json
+  policy    = data.aws_iam_policy_document.tls_only["stream_failures"].json
 }
 
 resource "aws_lambda_event_source_mapping" "stream" {
@@ -226,33 +206,11 @@ resource "aws_sns_topic" "live" {
   kms_master_key_id = aws_kms_key.operations.arn
 }
 
-data "aws_iam_policy_document" "live_topic" {
-  for_each = aws_sns_topic.live
-
-  statement {
-    sid       = "DenyWithoutTls"
-    effect    = "Deny"
-    actions   = ["sns:Publish"]
-    resources = [each.value.arn]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
-}
-
 resource "aws_sns_topic_policy" "live" {
   for_each = aws_sns_topic.live
 
   arn    = each.value.arn
-  policy = data.aws_iam_policy_document.live_topic[each.key].json
+  policy = data.aws_iam_policy_document.tls_only[each.key].json
 }
 
 data "aws_iam_policy_document" "stream" {
