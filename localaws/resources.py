@@ -125,7 +125,7 @@ class _Provisioner:
             self._done.clear()
             step()
             counts = ", ".join(f"{count} {word}" for word, count in self._done.items())
-            print(f"{kind}: {counts or 'none'}", flush=True)
+            print(f"{kind}: {counts or 'done'}", flush=True)
 
     def _ensure(self, find: Callable[[], Any], create: Callable[[], Any]) -> Any:
         """Create what is not found; returns what was found."""
