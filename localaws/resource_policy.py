@@ -25,6 +25,7 @@ def admits(policy: Any, service: str, action: str, resource: str, source: str) -
         action=action,
         resource_arn=resource,
         region=region,
+        secure_transport=True,  # a service asks in TLS, whatever came to this process over HTTP
         service_context={"aws:sourcearn": source, "aws:sourceaccount": account},
     )
     found = evaluate_resource_policy(policy or {}, caller, service=service)

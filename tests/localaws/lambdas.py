@@ -13,6 +13,8 @@ from typing import Any
 from tests.conftest import EmbeddedAws
 
 ACCOUNT = "000000000000"
+#: Terraform's topics and queues all refuse what does not come by TLS.
+NOT_BY_TLS = {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/react"
 
 
@@ -60,7 +62,8 @@ def make_queue(aws: EmbeddedAws, admits: str = "events") -> tuple[str, str]:
         "Action": "sqs:SendMessage",
         "Resource": arn,
     }
-    policy = {"Version": "2012-10-17", "Statement": [statement] if admits else []}
+    plain = {"Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Resource": arn} | NOT_BY_TLS
+    policy = {"Version": "2012-10-17", "Statement": [plain, statement] if admits else []}
     url = aws.client("sqs").create_queue(
         QueueName=name, Attributes={"Policy": json.dumps(policy)} if admits else {}
     )["QueueUrl"]
