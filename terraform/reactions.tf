@@ -69,7 +69,6 @@ resource "aws_dynamodb_table" "reactions" {
     enabled        = true
   }
 
-  # No longer than its rows are meant to live: it says who did what.
   point_in_time_recovery {
     enabled                 = true
     recovery_period_in_days = 1
