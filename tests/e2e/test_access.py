@@ -101,7 +101,7 @@ def trail(pipeline: Pipeline, deployed: Any) -> dict[str, list[dict[str, Any]]]:
     aws.client("kinesis").put_record(
         StreamName=pipeline.config.kinesis_stream,
         PartitionKey=PERSON,
-        Data=json.dumps(event).encode(),
+        Data=json.dumps(event).encode() + b"\n",  # Firehose puts nothing between records
     )
     _walk_live(pipeline)
     _await_delivery(aws, pipeline.config.buckets.raw)
